@@ -1,0 +1,1 @@
+"""Measurements of vlprompt: agreement with the authors' own code, speed and memory."""

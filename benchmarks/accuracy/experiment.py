@@ -1,0 +1,133 @@
+"""An experiment is a TOML file: a protocol, data, a backbone and learners. The file's name is its name."""
+
+import os
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlprompt.backbones import Clip, load_clip
+from vlprompt.data import catalog
+from vlprompt.data.task import Task
+from vlprompt.errors import UsageError, VlpromptError, unknown
+from vlprompt.learners import make_config
+from vlprompt.recipe import TrainConfig
+from vlprompt.runner import Entry
+
+FEW_SHOT, TRANSFER = "few_shot", ("cross_dataset", "domain_shift")
+PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot")
+SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run; $VARIABLES in root and backbone stand for those of the environment.
+
+    Attributes:
+        protocol: One of PROTOCOLS.
+        task: A data set of the catalogue, or a folder of images below `root`.
+        learners: As on the command line: "coop:cocoop-paper".
+        targets: For cross_dataset and domain_shift, tasks to judge on besides.
+        root: The folder that holds the data.
+        backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
+        pretrained: Its weights.
+        shots: Images a class: several for few_shot, one number for the others; left out, what the protocol takes.
+        seeds: Of everything random; left out, what the protocol takes.
+        set: Changed settings, by learner, or of training under "train".
+    """
+
+    protocol: str
+    task: str
+    learners: list  # of texts, as TOML gives them; make_config checks the outermost type, __post_init__ the rest
+    targets: list = field(default_factory=list)
+    root: str = "$VLPROMPT_SHARED/data"
+    backbone: str = "tiny"
+    pretrained: str = ""
+    shots: list | int | None = None
+    seeds: list = field(default_factory=list)
+    set: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
+        if self.protocol not in PROTOCOLS:
+            raise unknown("protocol", self.protocol, PROTOCOLS)
+        for name, kind in (("learners", str), ("targets", str), ("seeds", int)):
+            if not all(type(item) is kind for item in getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a list of {kind.__name__}.")
+        if bool(self.targets) != (self.protocol in TRANSFER):
+            raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
+        self._check_shots()
+        self._check_settings()
+
+    def _check_shots(self) -> None:
+        several = self.protocol == FEW_SHOT
+        if self.shots is not None and (self.protocol == "zero_shot" or isinstance(self.shots, list) != several):
+            needed = {FEW_SHOT: "a list of numbers", "zero_shot": "left out"}.get(self.protocol, "one number")
+            raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
+
+    def _check_settings(self) -> None:
+        methods = {entry.method for entry in self.entries()}
+        for owner, changed in self.set.items():
+            if owner not in methods | {"train"}:
+                raise unknown("owner of settings", owner, methods | {"train"})
+            if not isinstance(changed, dict):
+                raise UsageError(f"set.{owner} is {changed!r}; it must be a table, as coop.n_ctx = 4 makes one.")
+        make_config(TrainConfig, self.training)
+
+    def entries(self) -> list[Entry]:
+        """The rows of the table; raises UsageError for learners and settings that there are not."""
+        return [Entry.parse(name, self.set) for name in self.learners]
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Training settings that replace those of the recipes."""
+        return self.set.get("train", {})
+
+    def open_backbone(self) -> Clip:
+        """The frozen model; raises VlpromptError where it is not on this machine."""
+        return load_clip(expand(self.backbone), self.pretrained)
+
+    def open_task(self, what: str) -> Task:
+        """A task by name or folder; raises VlpromptError where it is not on this machine."""
+        root = Path(expand(self.root))
+        if what in catalog.names():
+            task = catalog.open_task(what, root)
+            return task.whole() if (self.protocol, what) == ("zero_shot", "digits") else task
+        if (root / what).is_dir():
+            return Task.from_folder(root / what)
+        raise VlpromptError(f"no folder {root / what}, and no data set of that name.")
+
+
+def read(path: Path) -> Experiment:
+    """Read an experiment.
+
+    Raises:
+        UsageError: One line for what is wrong with it, the nearest names first.
+    """
+    try:
+        return make_config(Experiment, tomllib.loads(path.read_text(encoding="utf-8")))
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path.name} is not TOML that can be read: {str(error).splitlines()[0]}.") from error
+    except TypeError as error:  # a key that must be there is not
+        raise UsageError(f"{path.name}: {str(error).replace('Experiment.__init__() ', '')}.") from error
+
+
+def headline(path: Path) -> str:
+    """The first line of an experiment's opening comment."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def expand(text: str) -> str:
+    """The text with the environment's values for its $VARIABLES.
+
+    Raises:
+        VlpromptError: One is not set.
+    """
+    try:
+        return string.Template(text).substitute(SHARED | dict(os.environ))
+    except (KeyError, ValueError) as error:
+        raise VlpromptError(f"{text!r} names a variable that is not set ({error}).") from error

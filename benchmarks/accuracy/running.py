@@ -1,0 +1,94 @@
+"""Run an experiment, so far as its results are not there yet."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.experiment import FEW_SHOT, TRANSFER, Experiment
+from vlprompt import results
+from vlprompt.data.features import FeatureStore
+from vlprompt.errors import VlpromptError
+from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, zero_shot
+from vlprompt.report import tables
+from vlprompt.results import Result
+from vlprompt.runner import Bench
+
+RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
+    FEW_SHOT: few_shot.run,
+    "base_to_new": base_to_new.run,
+    "cross_dataset": cross_dataset.run,
+    "domain_shift": domain_shift.run,
+    "zero_shot": zero_shot.run,
+}
+TABLES: Mapping[str, Callable[[Sequence[Result]], str]] = {
+    FEW_SHOT: tables.few_shot_table,
+    "base_to_new": tables.base_to_new_table,
+    **{protocol: partial(tables.transfer_table, protocol=protocol) for protocol in TRANSFER},
+    "zero_shot": tables.few_shot_table,
+}
+
+
+class AbsentError(VlpromptError):
+    """An experiment's data or backbone is not on this machine."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an experiment.
+
+    Attributes:
+        results: Of all its runs, in their order.
+        new: How many of them ran now.
+        table: They as a table.
+    """
+
+    results: tuple[Result, ...]
+    new: int
+    table: str
+
+
+def run(experiment: Experiment, kept: Path, out: Path, *, fresh: bool = False, quiet: bool = False) -> Outcome:
+    """Run what has no result yet, and make the table.
+
+    Args:
+        experiment: What to run.
+        kept: The file of its results, JSON lines; it only grows.
+        out: Folder for prompts and unfinished runs.
+        fresh: Run again what already has a result.
+        quiet: No progress bars.
+
+    Raises:
+        AbsentError: The data or the backbone is not on this machine.
+        VlpromptError: A run failed; results until then are kept.
+    """
+    try:
+        task, *targets = [experiment.open_task(what) for what in (experiment.task, *experiment.targets)]
+        backbone = experiment.open_backbone()
+    except VlpromptError as error:
+        raise AbsentError(str(error)) from error
+    bench = Bench(backbone, out, FeatureStore(), experiment.training, fresh=fresh, quiet=quiet, results=kept)
+    before = _lines(kept)
+    found = tuple(RUN[experiment.protocol](bench, task, *_arguments(experiment, targets), **_options(experiment)))
+    return Outcome(found, _lines(kept) - before, TABLES[experiment.protocol](found))
+
+
+def kept_table(experiment: Experiment, kept: Path) -> str:
+    """The table of results that an earlier run, on whatever machine, has left; empty without any."""
+    found = results.read(kept) if kept.exists() else []
+    return TABLES[experiment.protocol](found) if found else ""
+
+
+def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
+    return [*([targets] if targets else []), experiment.entries()]
+
+
+def _options(experiment: Experiment) -> dict[str, Any]:
+    """What replaces the protocol's own shots and seeds."""
+    options = {"shots": experiment.shots, "seeds": experiment.seeds or None}
+    return {name: option for name, option in options.items() if option is not None}
+
+
+def _lines(kept: Path) -> int:
+    return len(results.read(kept)) if kept.exists() else 0

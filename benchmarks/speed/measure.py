@@ -1,0 +1,120 @@
+"""What all benchmarks share: timing two sides in turn, facts of the machine, and the file of results."""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement.
+
+    Attributes:
+        benchmark: The file that took it.
+        setting: What was measured, by name.
+        figures: What came out, by name, units in the names.
+        missed: Targets that were not reached and checks that failed, a line each.
+    """
+
+    benchmark: str
+    setting: Mapping[str, Any]
+    figures: Mapping[str, float]
+    missed: Sequence[str] = field(default=())
+
+
+Run = Callable[[bool], Iterable[Record]]
+
+
+def main(run: Run, arguments: Sequence[str] | None = None) -> int:
+    """Take a benchmark's measurements, print them and add them to the results; 1 where one misses its target."""
+    parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tiny model, few classes: seconds; nothing is kept")
+    parser.add_argument("--results", type=Path, help=f"where to add lines (default: {RESULTS.name}, none if quick)")
+    asked = parser.parse_args(arguments)
+    path = asked.results or (None if asked.quick else RESULTS)
+    missed = 0
+    for record in run(asked.quick):
+        print(shown(record), flush=True)
+        missed += len(record.missed)
+        if path:
+            append(path, record)
+    return int(missed > 0)
+
+
+def shown(record: Record) -> str:
+    """A record as a line for people."""
+    setting = ", ".join(f"{name} {value}" for name, value in record.setting.items())
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in record.figures.items())
+    return "\n  MISSED: ".join([f"{record.benchmark} ({setting}): {figures}", *record.missed])
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a record to a file of JSON lines, with the date and the machine."""
+    line = {
+        "benchmark": record.benchmark,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "setting": dict(record.setting),
+        "figures": dict(record.figures),
+        "missed": list(record.missed),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What decides the speed here; nothing that names the machine or its user."""
+    return {
+        "cpu": cpu_model(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+
+
+def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, as far as the system tells it."""
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def in_turn(sides: Sequence[tuple[Callable[[], Any], int]], rounds: int) -> list[tuple[float, Any]]:
+    """Median seconds of some functions, called in turn so that a busy moment hits all of them, and what each returned.
+
+    Args:
+        sides: Functions, and how often each is called in a round.
+        rounds: How many rounds.
+    """
+    seconds: list[list[float]] = [[] for _ in sides]
+    returned: list[Any] = [None for _ in sides]
+    for _ in range(rounds):
+        for side, (call, often) in enumerate(sides):
+            for _ in range(often):
+                began = time.perf_counter()
+                returned[side] = call()
+                seconds[side].append(time.perf_counter() - began)
+    return [(statistics.median(taken), value) for taken, value in zip(seconds, returned, strict=True)]
+
+
+def peak_memory_gb() -> float:
+    """The largest resident memory that this process has had so far, in 10^9 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from vlprompt.data.readers import read_csv
+from vlprompt.errors import UsageError, VlpromptError
+
+
+def table(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    file = folder / name
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
+
+
+def test_reads_splits_and_sorts_class_names(tmp_path: Path) -> None:
+    rows = "path,label,split\nx/1.png,dog,train\n/abs/2.png,cat,Valid\n3.png,dog,test\n"
+    listing = read_csv(table(tmp_path, rows))
+    assert listing.classes == ("cat", "dog")
+    assert [[(e.item, e.label) for e in part] for part in listing.splits] == [
+        [(tmp_path / "x/1.png", 1)],
+        [(Path("/abs/2.png"), 0)],
+        [(tmp_path / "3.png", 1)],
+    ]
+
+
+def test_columns_root_and_delimiter_are_free(tmp_path: Path) -> None:
+    rows = "\ufefffile;animal;fold\n1.png;a;dev\n2.png;b;training\n"
+    listing = read_csv(
+        table(tmp_path, rows),
+        path_column="file",
+        label_column="animal",
+        split_column="fold",
+        delimiter=";",
+        root=tmp_path / "images",
+    )
+    assert [len(part) for part in listing.splits] == [1, 1, 0]
+    assert listing.images.name(listing.splits.train[0].item) == "2.png"
+    tabbed = read_csv(table(tmp_path, "path\tlabel\na b.png\tx,y\n", "t.tsv"))
+    assert tabbed.classes == ("x,y",)
+
+
+def test_without_a_split_column_rows_are_split(tmp_path: Path) -> None:
+    rows = "path,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20))
+    assert [len(part) for part in read_csv(table(tmp_path, rows)).splits] == [10, 4, 6]
+
+
+def test_class_names_can_be_given_and_labels_then_be_numbers(tmp_path: Path) -> None:
+    listing = read_csv(table(tmp_path, "path,label,split\n1.png,1,test\n2.png,cat,test\n"), classes=["cat", "dog"])
+    assert listing.classes == ("cat", "dog")
+    assert [example.label for example in listing.splits.test] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\n1.png,a\n,b\n", "t.csv, line 3: column 'path' is empty"),
+        ("path,label\n1.png,a\n2.png\n", "t.csv, line 3: column 'label' is empty"),
+        ("path,label,split\n1.png,a,train\n2.png,a,exam\n", "line 3: unknown split 'exam'"),
+        ("path,label,split\n1.png,a,train\n2.png,a\n", "line 3: unknown split ''"),
+        ('path,label\n1.png,a\n"2.png,b\n3.png,c\n', "line 4: unexpected end of data"),
+        (b"path,label\n1.png,a\n2.png,\xff\n", "line 3: not UTF-8 text"),
+        (b"PK\x03\x04\x00\xff", "line 1: not UTF-8 text"),
+        ("path,label\n", "a header but no rows"),
+    ],
+)
+def test_names_the_line_that_cannot_be_read(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(VlpromptError, match=message) as caught:
+        read_csv(table(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_outside_the_classes_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(VlpromptError, match="line 2: unknown class 'catt'; did you mean 'cat'"):
+        read_csv(table(tmp_path, "path,label\n1.png,catt\n"), classes=["cat", "dog"])
+    with pytest.raises(VlpromptError, match="line 2: unknown class '2'"):
+        read_csv(table(tmp_path, "path,label\n1.png,2\n"), classes=["cat", "dog"])
+
+
+def test_missing_columns_and_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no column 'path'; its columns are: image, label"):
+        read_csv(table(tmp_path, "image,label\n1.png,a\n"))
+    with pytest.raises(UsageError, match="no column 'path'; its columns are: none"):
+        read_csv(table(tmp_path, ""))
+    with pytest.raises(VlpromptError, match=r"missing file .*gone.csv \(its folder holds t.csv\)"):
+        read_csv(tmp_path / "gone.csv")

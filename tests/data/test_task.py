@@ -1,0 +1,165 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vlprompt.data.task import Example, Files, Task
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
+
+from .conftest import Draw
+
+
+def examples(*labels: int) -> tuple[Example, ...]:
+    return tuple(Example(i, label) for i, label in enumerate(labels))
+
+
+def three_classes(per_class: int = 20) -> Task:
+    labels = [i % 3 for i in range(3 * per_class)]
+    return Task("three", ("ant", "bee", "cat"), train=examples(*labels), val=examples(*labels), test=examples(*labels))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, draw_image: Draw) -> Path:
+    """A folder of two classes with ten photos each."""
+    for label, name in enumerate(("black_cat", "dog")):
+        for i in range(10):
+            draw_image(tmp_path / "photos" / name / f"{i}.png", seed=10 * label + i)
+    return tmp_path / "photos"
+
+
+def test_a_folder_is_a_task(photos: Path) -> None:
+    task = Task.from_folder(photos, template="a picture of a {}.")
+    assert task.name == "photos"
+    assert task.classes == ("black_cat", "dog")
+    assert task.templates == ("a picture of a {}.",)
+    assert [len(task.train), len(task.val), len(task.test)] == [10, 4, 6]
+    assert repr(task) == "Task('photos', 2 classes, 10 train, 4 val, 6 test)"
+    drawn = task.few_shot(2, seed=1)
+    assert [example.label for example in drawn.train] == [0, 0, 1, 1]
+    assert drawn.test == task.test
+    assert task.images.open(task.test[0].item).size == (40, 30)
+
+
+def test_a_table_and_a_data_set_are_tasks(tmp_path: Path, draw_image: Draw) -> None:
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "pets.csv").write_text("path,label,split\na.png,cat,train\na.png,dog,test\n")
+    task = Task.from_csv(tmp_path / "pets.csv", template=("a {}.", "the {}."))
+    assert (task.name, task.classes, len(task.train), len(task.test)) == ("pets", ("cat", "dog"), 1, 1)
+    pairs = [(Image.new("RGB", (2, 2)), label) for label in (0, 1)]
+    task = Task.from_dataset(pairs, test=pairs, classes=["cat", "dog"], name="pairs")
+    assert [task.images.name(example.item) for example in task.test] == ["2", "3"]
+
+
+def test_draws_are_repeatable_and_differ_by_seed() -> None:
+    task = three_classes()
+    assert task.few_shot(4, seed=1) == task.few_shot(4, seed=1)
+    assert task.few_shot(4, seed=1) != task.few_shot(4, seed=2)
+    assert task.few_shot(16, seed=1).split_hash == task.few_shot(16, seed=1).split_hash
+    assert len(task.few_shot(16, seed=1).val) == 12
+
+
+def test_train_is_drawn_alike_with_and_without_val() -> None:
+    task = three_classes()
+    assert dataclasses.replace(task, val=()).few_shot(4, seed=1).train == task.few_shot(4, seed=1).train
+
+
+def test_short_classes_are_taken_whole_with_one_warning() -> None:
+    task = dataclasses.replace(three_classes(), train=examples(0, 0, 0, 1, 1, 2))
+    with pytest.warns(VlpromptWarning) as caught:
+        drawn = task.few_shot(3, seed=1)
+    assert len(drawn.train) == 6
+    assert [str(each.message) for each in caught] == [
+        "three: 2 of 3 classes have fewer than 3 training examples; all they have are used"
+    ]
+
+
+def test_refuses_draws_from_nothing() -> None:
+    with pytest.raises(UsageError, match="shots must be 1 or more, got 0"):
+        three_classes().few_shot(0, seed=1)
+    with pytest.raises(UsageError, match="no training examples"):
+        three_classes().whole().few_shot(1, seed=1)
+    with pytest.raises(UsageError, match="unlabelled training examples"):
+        Task("new", ("ant",), train=examples(-1)).few_shot(1, seed=1)
+
+
+def test_base_and_new_share_no_class_and_lose_no_example() -> None:
+    task = three_classes(2)
+    base, new = task.base_and_new()
+    assert (base.classes, new.classes) == (("ant", "bee"), ("cat",))
+    assert (base.test_name, new.test_name) == ("base", "new")
+    assert [example.label for example in new.test] == [0, 0]
+    assert [example.item for example in new.test] == [2, 5]
+    assert len(base.train) + len(new.train) == len(task.train)
+    with pytest.raises(UsageError, match="at least 2"):
+        new.base_and_new()
+
+
+def test_base_and_new_go_by_the_labels_in_train() -> None:
+    task = Task("gaps", tuple("abcde"), train=examples(4, 0, 3), test=examples(0, 1, 2, 3, 4))
+    base, new = task.base_and_new()
+    assert (base.classes, new.classes) == (("a", "d"), ("e",))
+    assert [example.item for example in base.test] == [0, 3]
+
+
+def test_whole_puts_everything_in_test() -> None:
+    whole = three_classes(2).whole()
+    assert (len(whole.train), len(whole.val), len(whole.test), whole.test_name) == (0, 0, 18, "all")
+
+
+def test_split_hash_knows_the_members_and_not_the_place(photos: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / "my photos"
+    shutil.copytree(photos, moved)
+    task, same = Task.from_folder(photos), Task.from_folder(moved)
+    assert task.split_hash == same.split_hash
+    others = [
+        dataclasses.replace(task, test=task.test[1:]),
+        dataclasses.replace(task, test=task.test[::-1]),
+        dataclasses.replace(task, classes=("cat", "dog")),
+        dataclasses.replace(task, val=task.val + task.test[:1], test=task.test[1:]),
+        dataclasses.replace(task, test=(Example(task.test[0].item, 1), *task.test[1:])),
+    ]
+    assert len({each.split_hash for each in [task, *others]}) == 6
+
+
+def test_split_hash_takes_names_that_are_not_text() -> None:
+    task = Task("odd", ("a",), test=(Example(Path("\udcff.png"), 0),), images=Files())
+    assert len(task.split_hash) == 64
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}", "", "a photo of a {0}."])
+def test_a_template_says_the_name_once(template: str) -> None:
+    with pytest.raises(UsageError, match="says the class name once"):
+        Task("t", ("a",), (template,))
+
+
+@pytest.mark.parametrize("classes", [(), ("",), ("cat", "  ")])
+def test_classes_need_names(classes: tuple[str, ...]) -> None:
+    with pytest.raises(VlpromptError, match="needs classes with names"):
+        Task("t", classes)
+
+
+@pytest.mark.parametrize("label", [2, -2])
+def test_labels_must_be_classes(label: int) -> None:
+    with pytest.raises(VlpromptError, match=f"example 1 in val of task 't' has label {label}; there are 2 classes"):
+        Task("t", ("a", "b"), val=examples(0, label))
+
+
+def test_refuses_no_template_and_unknown_metrics() -> None:
+    with pytest.raises(UsageError, match="needs a template"):
+        Task("t", ("a",), ())
+    with pytest.raises(UsageError, match="did you mean 'accuracy'"):
+        Task("t", ("a",), metric="acuracy")
+
+
+def test_the_draw_on_real_data_names_files_that_are_there(shared: Path) -> None:
+    from vlprompt.data.catalog import load_task
+
+    with pytest.warns(VlpromptWarning, match="train has 2692 examples where 4128 were published"):
+        task = load_task("caltech101", shared / "data")
+    assert (len(task.classes), len(task.test)) == (100, 2465)
+    for seed in (1, 2, 3):
+        drawn = task.few_shot(16, seed)
+        assert (len(drawn.train), len(drawn.val)) == (1600, 400)
+        assert all(Path(str(example.item)).is_file() for example in drawn.train + drawn.val)

@@ -1,0 +1,93 @@
+"""Which runs may share a cell."""
+
+from typing import Any
+
+import pytest
+
+from vlprompt.errors import UsageError
+from vlprompt.report.series import Series, arrange, by_task
+from vlprompt.results import Result
+
+
+def run(learner: str = "coop", shots: int = 16, seed: int = 1, top1: float = 0.5, **more: Any) -> Result:
+    settings: dict[str, Any] = {"protocol": "few_shot", "backbone": "tiny", "fingerprint": "f" * 16, "task": "digits"}
+    settings |= {"split_hash": f"draw {shots} {seed}", "classes": 10, "metrics": {"top1": top1}}
+    return Result(learner=learner, shots=shots, seed=seed, **(settings | more))
+
+
+def by_shots(runs: list[Result]) -> list[Series]:
+    return arrange(runs, lambda each: each.shots)
+
+
+def test_seeds_share_a_cell_and_shots_a_row() -> None:
+    runs = [run(shots=shots, seed=seed, train_config={"seed": seed}) for seed in (2, 1, 3) for shots in (16, 1)]
+    (series,) = by_shots(runs)
+    assert series.label == "coop"
+    assert {at: [each.seed for each in cell] for at, cell in series.runs.items()} == {1: [1, 2, 3], 16: [1, 2, 3]}
+
+
+def test_a_recipe_that_goes_by_shots_is_one_row() -> None:
+    (series,) = by_shots([run(shots=s, train_config={"epochs": e}) for s, e in ((1, 50), (4, 100), (16, 200))])
+    assert list(series.runs) == [1, 4, 16]
+
+
+def test_two_settings_are_two_rows_even_over_different_seeds() -> None:
+    runs = [run(seed=1, train_config={"lr": 0.1, "epochs": 5}), run(seed=2, train_config={"lr": 0.2, "epochs": 5})]
+    first, second = by_shots(runs)
+    assert (first.label, second.label) == ("coop (lr=0.1)", "coop (lr=0.2)")
+    assert [len(series.runs[16]) for series in (first, second)] == [1, 1]
+
+
+def test_a_row_keeps_its_setting_in_columns_where_nothing_varies() -> None:
+    runs = [run(shots=s, config={"n_ctx": n}) for s, n in ((16, 4), (16, 8), (1, 4))]
+    assert {each.label: list(each.runs) for each in by_shots(runs)} == {
+        "coop (n_ctx=4)": [1, 16],
+        "coop (n_ctx=8)": [16],
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "labels"),
+    [
+        ({"precision": "fp32"}, {"precision": "bf16"}, ["coop (precision=bf16)", "coop (precision=fp32)"]),
+        ({"variant": "paper"}, {"variant": ""}, ["coop", "coop (paper)"]),
+        ({"config": {"words": ""}}, {"config": {}}, ['coop (words="")', "coop (words=none)"]),
+        (
+            {"augment": "none", "train_config": {"augment": "none"}},
+            {"augment": "paper", "train_config": {"augment": "paper"}},
+            ["coop (augment=none)", "coop (augment=paper)"],
+        ),
+        (
+            {"config": {"lr": 1}, "train_config": {"lr": 2}},
+            {"config": {"lr": 1}, "train_config": {"lr": 3}},
+            ["coop (train.lr=2)", "coop (train.lr=3)"],
+        ),
+    ],
+)
+def test_the_label_says_what_differs(one: dict[str, Any], other: dict[str, Any], labels: list[str]) -> None:
+    assert sorted(each.label for each in by_shots([run(**one), run(seed=2, **other)])) == labels
+
+
+def test_the_latest_run_of_a_seed_counts() -> None:
+    (series,) = by_shots([run(top1=0.1, split_hash="old data"), run(top1=0.9, split_hash="new data")])
+    assert [each.metrics["top1"] for each in series.runs[16]] == [0.9]
+
+
+def test_weights_of_one_name_are_told_apart() -> None:
+    runs = [run(fingerprint="a" * 16), run(fingerprint="b" * 16), run(backbone="RN50")]
+    assert [each.backbone for each in by_shots(runs)] == ["RN50", "tiny [aaaaaaaa]", "tiny [bbbbbbbb]"]
+
+
+def test_what_needs_no_training_comes_first() -> None:
+    assert [each.label for each in by_shots([run("coop"), run("zero_shot", shots=0)])] == ["zero_shot", "coop"]
+
+
+def test_tasks_are_sorted_and_the_first_protocol_that_has_results_counts() -> None:
+    runs = [run(task="b"), run(task="a"), run(task="a", protocol="zero_shot")]
+    assert {task: len(each) for task, each in by_task(runs, "few_shot", "zero_shot").items()} == {"a": 1, "b": 1}
+    assert list(by_task(runs[2:], "few_shot", "zero_shot")) == ["a"]
+
+
+def test_nothing_to_show_is_one_line() -> None:
+    with pytest.raises(UsageError, match="no result of few_shot or zero_shot to show"):
+        by_task([run(protocol="base_to_new")], "few_shot", "zero_shot")

@@ -1,0 +1,187 @@
+"""The command line as a user meets it: output, exit codes, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlprompt import cli
+from vlprompt.results import read
+
+QUICK = ["--set", "train.epochs=2", "coop.n_ctx=2", "--augment", "none"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLPROMPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("warnings.showwarning", None)  # main sets it; put it back afterwards
+
+
+def fails(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail with an exit code; its one line."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vlprompt: ")]
+    lines = [line for line in lines if not line.startswith("vlprompt: warning")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_list_names_every_learner_and_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["list", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {"zero_shot", "coop", "linear_probe"} <= found["learners"].keys()
+    assert "cocoop-paper" in found["learners"]["coop"]
+    assert {"digits", "caltech101", "imagenet_r"} <= found["data sets"].keys()
+    cli.main(["list"])
+    assert "digits" in capsys.readouterr().out
+
+
+def test_zero_shot_judges_all_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["zero-shot", "--out", str(tmp_path), "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["examples"] == 1797
+    assert result["metrics"]["top1"] >= 0.80
+
+
+def test_few_shot_prints_a_table_and_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["few-shot", "--out", str(tmp_path), "--shots", "1", "--seeds", "1", "2", "--learners", "coop", *QUICK]
+    cli.main(command)
+    first = capsys.readouterr().out
+    assert "coop" in first
+    assert "±" in first
+    results = read(tmp_path / "results.jsonl")
+    assert [(r.shots, r.seed) for r in results] == [(1, 1), (1, 2)]
+    cli.main(command)
+    assert capsys.readouterr().out == first
+    assert len(read(tmp_path / "results.jsonl")) == 2, "what has a result is not run again"
+    cli.main([*command, "--fresh"])
+    again = read(tmp_path / "results.jsonl")
+    assert len(again) == 4, "results are appended, never overwritten"
+    assert [r.metrics for r in again[:2]] == [r.metrics for r in again[2:]]
+
+
+def test_base_to_new_prints_base_new_and_h(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--out", str(tmp_path), "--shots", "1", "--seeds", "1"]
+    cli.main(["base-to-new", *where, *QUICK, "--learners", "zero_shot", "coop"])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("base", "new", "H"))
+    for result in read(tmp_path / "results.jsonl"):
+        b, n = result.metrics["base_top1"], result.metrics["new_top1"]
+        assert result.metrics["harmonic_mean"] == pytest.approx(2 * b * n / (b + n))
+
+
+def test_a_prompt_is_used_on_images_with_other_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sklearn.datasets import load_digits
+
+    from vlprompt import load_task
+
+    cli.main(["few-shot", "--out", str(tmp_path), "--shots", "1", "--seeds", "1", "--learners", "coop", *QUICK])
+    task = load_task("digits")
+    task.images.open(task.test[0].item).save(tmp_path / "digit.png")
+    (prompt,) = (tmp_path / "prompts").glob("few_shot/digits/coop*")
+    capsys.readouterr()
+    cli.main(["predict", str(prompt), str(tmp_path / "digit.png"), "--classes", "zero", "one", "star", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["probabilities"].keys() == {"zero", "one", "star"}
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert len(load_digits().target) == 1797
+
+
+def test_report_reads_results_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--out", str(tmp_path), "--seeds", "1", *QUICK]
+    cli.main(["few-shot", *where, "--shots", "1", "2", "--learners", "zero_shot", "coop"])
+    cli.main(["base-to-new", "--out", str(tmp_path), "--seeds", "1", "--shots", "1", "--learners", "zero_shot"])
+    capsys.readouterr()
+    for form, sign in (("terminal", "coop"), ("markdown", "|"), ("latex", r"\toprule")):
+        cli.main(["report", str(tmp_path / "results.jsonl"), "--form", form])
+        assert sign in capsys.readouterr().out
+    cli.main(["report", str(tmp_path / "results.jsonl"), "--plot", str(tmp_path / "plot.png")])
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cache_looks_and_clears(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["zero-shot", "--out", str(tmp_path), "--json"])
+    capsys.readouterr()
+    cli.main(["cache"])
+    assert "1797" in capsys.readouterr().out
+    cli.main(["cache", "--clear"])
+    assert "1797" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["few-shot", "--task", "digit"], 2, "did you mean 'digits'"),
+        (["few-shot", "--learners", "coopp"], 2, "did you mean 'coop'"),
+        (["few-shot", "--learners", "coop:cocop-paper"], 2, "did you mean 'cocoop-paper'"),
+        (["few-shot", "--backbone", "ViT-B-61"], 2, "did you mean 'ViT-B-16"),
+        (["few-shot", "--backbone", "ViT-B-16", "--pretrained", "openia"], 2, "did you mean 'openai'"),
+        (["few-shot", "--backbone", "ViT-B-16"], 2, "needs weights"),
+        (["few-shot", "--backbone", "local-dir:/nowhere"], 2, "open_clip_config.json"),
+        (["few-shot", "--precision", "fp8"], 2, "unknown precision"),
+        (["few-shot", "--augment", "much"], 2, "'cached:K'"),
+        (["few-shot", "--shots", "0"], 2, "shots must be 1 or more"),
+        (["few-shot", "--set", "coop.n_ctxx=4"], 2, "did you mean 'n_ctx'"),
+        (["few-shot", "--set", "kgcoop.n_ctx=4"], 2, "not among the learners"),
+        (["few-shot", "--template", "a photo"], 2, "{}"),
+        (["few-shot", "--task", "caltech101", "--root", "/nowhere"], 1, "/nowhere/caltech-101"),
+        (["base-to-new", "--learners", "linear_probe"], 2, "one weight vector per class"),
+        (["base-to-new", "--learners", "coop", "--set", "coop.class_specific=true"], 2, "class-specific"),
+        (["predict", "/nowhere/prompt", "a.png"], 1, "/nowhere/prompt"),
+        (["report", "/nowhere/results.jsonl"], 1, "/nowhere/results.jsonl"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    arguments: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments[0] in ("few-shot", "base-to-new"):
+        arguments = [*arguments, "--out", str(tmp_path)]
+    assert said in fails(arguments, code, capsys)
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "cache", interrupted)
+    assert "goes on from where it was" in fails(["cache"], 130, capsys)
+
+
+def test_a_full_disk_is_one_line_and_leaves_results_whole(tmp_path: Path) -> None:
+    """A file-size limit stands in for the full disk: writes fail in the same place, with an error of the same kind."""
+    out = tmp_path / "out"
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "import torch; torch.set_num_threads(1); from vlprompt import cli;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1]))); cli.main(sys.argv[2:])"
+    )
+    command = ["few-shot", "--out", str(out), "--shots", "1", "--seeds", "1", "--learners", "coop", *QUICK]
+    environment = {**os.environ, "VLPROMPT_CACHE": str(tmp_path / "cache")}
+    run = [sys.executable, "-c", code, "100", *command]
+    failed = subprocess.run(run, capture_output=True, text=True, env=environment, check=False)
+    assert failed.returncode == 1, failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "could not be written" in failed.stderr
+    assert not (out / "results.jsonl").exists() or not (out / "results.jsonl").read_text()
+    assert not list(out.rglob("prompt.safetensors"))
+    run[3] = str(2**30)
+    subprocess.run(run, check=True, capture_output=True, env=environment)
+    assert len(read(out / "results.jsonl")) == 1
+
+
+def test_importing_does_nothing() -> None:
+    code = (
+        "import sys, logging, warnings; before = (warnings.showwarning, logging.getLogger().handlers[:]);"
+        "import torch; state = torch.random.get_rng_state(); threads = torch.get_num_threads();"
+        "import vlprompt, vlprompt.cli;"
+        "assert torch.equal(state, torch.random.get_rng_state()); assert threads == torch.get_num_threads();"
+        "assert (warnings.showwarning, logging.getLogger().handlers[:]) == before;"
+        "assert not {'matplotlib', 'transformers', 'sklearn', 'tensorboard'} & set(sys.modules), 'optional packages'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

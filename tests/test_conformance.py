@@ -1,0 +1,206 @@
+"""Every learner, the same checks: whatever stands in vlprompt/learners is run through this file."""
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import vlprompt as vp
+from vlprompt import feed, learners
+from vlprompt.data.batch import Batch
+from vlprompt.data.features import FeatureStore
+from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.learners.base import PromptLearner, Reads
+
+pytestmark = pytest.mark.filterwarnings("ignore::vlprompt.errors.VlpromptWarning")  # words the tiny model never saw
+
+METHODS = learners.names()
+TRAINED = [name for name in METHODS if learners.learner_class(name).learns]
+STEPPED = [name for name in TRAINED if learners.variant(name)[1].recipe(2, "").epochs > 0]
+
+
+@pytest.fixture(scope="module")
+def clip() -> vp.Clip:
+    return vp.load_clip("tiny")
+
+
+@pytest.fixture(scope="module")
+def task() -> vp.Task:
+    """Two shots of handwritten digits, a test split of 60."""
+    digits = vp.load_task("digits").few_shot(2, seed=1)
+    return replace(digits, test=digits.test[::15])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return FeatureStore(tmp_path_factory.mktemp("store"))
+
+
+def build(method: str, clip: vp.Clip, task: vp.Task, seed: int = 1) -> PromptLearner:
+    """The published setting, as deep as the small model's three layers allow."""
+    config = learners.variant(method)[1].config
+    depths = {field.name: 2 for field in fields(config) if field.name.startswith("depth")}
+    return learners.learner_class(method).for_task(clip, task, replace(config, **depths), seed=seed)
+
+
+def trained(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore, epochs: int = 3) -> PromptLearner:
+    """A learner after a few epochs by its own recipe, with a learning rate that shows within them."""
+    learner = build(method, clip, task)
+    recipe = learners.variant(method)[1].recipe(2, task.name)
+    if recipe.epochs:
+        recipe = replace(recipe, epochs=epochs, warmup="none", schedule="constant", augment="none", batch_size=10)
+    vp.fit(learner, task, recipe, store=store)
+    return learner
+
+
+def whole_batch(learner: PromptLearner, task: vp.Task, store: FeatureStore) -> Batch:
+    (batch,) = feed.judging(learner, task, task.test, store).epoch(0)
+    return batch
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_are_finite_and_float32(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore) -> None:
+    learner = trained(method, clip, task, store, epochs=1)
+    scores = learner.predict(whole_batch(learner, task, store))
+    assert scores.shape == (len(task.test), 10)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_gives_nearly_the_same_scores(method: str, clip: vp.Clip, task: vp.Task, tmp_path: Path) -> None:
+    half = vp.load_clip("tiny", precision="bf16")
+    store = FeatureStore(tmp_path)
+    exact, rough = (trained(method, c, task, store, epochs=1) for c in (clip, half))
+    assert all(p.dtype == torch.float32 for p in rough.trainable().values()), "prompts stay in float32"
+    a = exact.predict(whole_batch(exact, task, store)).softmax(dim=1)
+    b = rough.predict(whole_batch(rough, task, store)).softmax(dim=1)
+    assert b.isfinite().all()
+    assert (a.argmax(dim=1) == b.argmax(dim=1)).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("method", STEPPED)
+def test_gradients_reach_what_is_learned_and_nothing_else(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore
+) -> None:
+    learner = build(method, clip, task)
+    learner.train()
+    batches = feed.training(learner, task, vp.TrainConfig(augment="none", batch_size=20), store)
+    learner.prepare(batches, None)
+    loss = learner.backward(next(iter(batches.epoch(0))))
+    assert loss.ndim == 0
+    assert loss.isfinite()
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"{name} gets no gradient"
+            assert parameter.grad.isfinite().all()
+        else:
+            assert parameter.grad is None, f"{name} is frozen but gets a gradient"
+
+
+@pytest.mark.parametrize("method", STEPPED)
+def test_training_lowers_the_loss_and_leaves_the_backbone_alone(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore
+) -> None:
+    before = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    learner = build(method, clip, task)
+    recipe = replace(
+        learners.variant(method)[1].recipe(2, ""), epochs=6, warmup="none", schedule="constant", augment="none",
+        batch_size=20,
+    )  # fmt: skip
+    losses = vp.fit(learner, task, recipe, store=store).losses
+    assert min(losses[1:]) < losses[0]
+    after = clip.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before), "a frozen weight has changed"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_saved_and_loaded_it_predicts_the_same(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore, tmp_path: Path
+) -> None:
+    learner = trained(method, clip, task, store, epochs=2)
+    learner.save(tmp_path / "prompt")
+    again = vp.load(tmp_path / "prompt", clip)
+    assert again.config == learner.config
+    assert again.trainable().keys() == learner.trainable().keys()
+    batch = whole_batch(learner, task, store)
+    assert torch.equal(again.predict(batch), learner.predict(batch))
+    weights = (tmp_path / "prompt" / "prompt.safetensors").stat().st_size
+    learned = sum(p.numel() for p in learner.trainable().values())
+    assert weights < 4 * learned + 4096, "the file holds more than what was learned"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_classes_work_or_are_refused_with_the_reason(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore
+) -> None:
+    learner = trained(method, clip, task, store, epochs=1)
+    if learner.keeps_classes:
+        with pytest.raises(UsageError, match=method):
+            learner.set_classes(["zero", "circle", "star"])
+        assert learner.classes == task.classes
+    else:
+        learner.set_classes(["zero", "circle", "star"])
+        assert learner.predict(whole_batch(learner, task, store)).shape == (len(task.test), 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_prediction_does_not_depend_on_its_batch(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore
+) -> None:
+    learner = trained(method, clip, task, store, epochs=1)
+    batch = whole_batch(learner, task, store)
+    together = learner.predict(batch)
+    for rows in ([0], [5, 3, 1], list(range(7, 20))):
+        part = Batch(
+            batch.labels[rows],
+            batch.index[rows],
+            images=None if batch.images is None else batch.images[rows],
+            features=None if batch.features is None else batch.features[rows],
+        )
+        assert torch.allclose(learner.predict(part), together[rows], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_bytes(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore) -> None:
+    torch.manual_seed(7)
+    first = trained(method, clip, task, store, epochs=2).trainable()
+    torch.manual_seed(8)
+    before = torch.random.get_rng_state()
+    second = trained(method, clip, task, store, epochs=2).trainable()
+    assert torch.equal(before, torch.random.get_rng_state()), "the global random state was touched"
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_configuration_survives_json_and_refuses_unknown_keys(method: str) -> None:
+    for variant in learners.variants(method).values():
+        kind = type(variant.config)
+        assert learners.make_config(kind, json.loads(json.dumps(asdict(variant.config)))) == variant.config
+        field = next(iter(asdict(variant.config)), None)
+        if field:
+            with pytest.raises(UsageError, match=f"did you mean '{field}'"):
+                learners.make_config(kind, {field + "x": 1})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_of_another_backbone_is_refused(
+    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore, tmp_path: Path
+) -> None:
+    trained(method, clip, task, store, epochs=1).save(tmp_path)
+    text = (tmp_path / "prompt.json").read_text()
+    assert clip.fingerprint in text
+    other = vp.load_clip("tiny")
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1)
+    with pytest.raises(VlpromptError, match="was trained with the backbone"):
+        vp.load(tmp_path, other)
+
+
+def test_features_are_asked_for_by_name() -> None:
+    with pytest.raises(UsageError, match=r"vlprompt\.feed"):
+        learners.base.features_of(Batch(torch.zeros(1), torch.zeros(1)))
+    assert {learners.learner_class(name).reads for name in METHODS} <= set(Reads)

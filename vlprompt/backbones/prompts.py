@@ -1,0 +1,71 @@
+"""What a prompt is: tokens that enter a frozen tower beside its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from vlprompt.errors import UsageError, unknown
+
+Spread = Literal["replace", "propagate"]
+Place = Literal["end-before-norm", "after-class"]
+Pool = Literal["exclude", "include", "only"]
+
+
+@dataclass(frozen=True)
+class TextPrompt:
+    """C texts that open with a common prefix, as token embeddings (before position embeddings).
+
+    Attributes:
+        prefix: (G, P, D), start-of-text and whatever else every text opens with. G variants: 1 for CoOp, one per
+            image for CoCoOp and TPT, one per domain for DAPL, one per context for an ensemble.
+        suffix: (C, S, D) or (G, C, S, D), what differs by text up to its end-of-text; padded on the right.
+        ends: (C,) int64, index in the suffix of the last token (end-of-text), the one causal towers read.
+        ids: (C, L) int64, the token ids the texts stand for, padded to the context length, with placeholders where
+            tokens are learned. Towers that are not causal look at ids for padding and pooling.
+        deep: {layer: (n, D) or (G, n, D)}, overwrites the first n tokens after start-of-text before that layer
+            (MaPLe, PromptSRC); they must be part of the prefix.
+    """
+
+    prefix: Tensor
+    suffix: Tensor
+    ends: Tensor
+    ids: Tensor
+    deep: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VisualPrompt:
+    """Tokens that run through an image tower beside the image's own; they have no position embeddings.
+
+    Attributes:
+        tokens: {layer: (P, D) or (B, P, D)}, what enters before that layer (0: the first), the same for all images or
+            for each its own. Before a layer that is not named, prompts stay what they have become.
+        spread: "replace": tokens that enter take the place of the prompts before them (VPT-deep, MaPLe); "propagate":
+            they stand behind them (VPT-shallow, L2P).
+        place: "end-before-norm": behind the patches, and those of layer 0 go through the tower's pre-norm (VPT for
+            CLIP, MaPLe, PromptSRC); "after-class": behind the class token and registers, after the pre-norm (VPT).
+        pool: Whether average and attention pooling see the prompts: "exclude", "include", or "only" them, whose mean
+            then stands for the class token too (L2P).
+    """
+
+    tokens: Mapping[int, Tensor] = field(default_factory=dict)
+    spread: Spread = "replace"
+    place: Place = "end-before-norm"
+    pool: Pool = "exclude"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a way of prompting that there is not, or tokens that are not rows of vectors."""
+        for name, allowed in (("spread", Spread), ("place", Place), ("pool", Pool)):
+            if getattr(self, name) not in get_args(allowed):
+                raise unknown(name, str(getattr(self, name)), get_args(allowed))
+        for layer, tokens in self.tokens.items():
+            if tokens.ndim not in (2, 3):
+                raise UsageError(
+                    f"the prompt of layer {layer} has shape {tuple(tokens.shape)}; give (P, D) for all images or "
+                    "(B, P, D) for each its own."
+                )
+
+
+NONE = VisualPrompt()

@@ -1,0 +1,29 @@
+"""Data: tasks, the readers that find them on disk, the batches a learner is fed, and features that are kept."""
+
+from vlprompt.data.batch import Batch
+from vlprompt.data.features import FeatureStore
+from vlprompt.data.images import BadImageError, Example, Files, Images, Indexed
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches
+from vlprompt.data.task import Task, base_and_new, few_shot
+from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
+
+__all__ = [
+    "BadImageError",
+    "Batch",
+    "Batches",
+    "EncodedBatches",
+    "Example",
+    "FeatureBatches",
+    "FeatureStore",
+    "Files",
+    "ImageBatches",
+    "Images",
+    "Indexed",
+    "Preprocess",
+    "Task",
+    "Transform",
+    "base_and_new",
+    "few_shot",
+    "test_transform",
+    "train_transform",
+]

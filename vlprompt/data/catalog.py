@@ -1,0 +1,150 @@
+"""The data sets we know by name, each described by `datasets/<name>.toml`."""
+
+import os
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from vlprompt.data.readers import (
+    Listing,
+    read_aircraft,
+    read_digits,
+    read_imagenet,
+    read_numbered_folders,
+    read_split_file,
+    read_wnid_folders,
+)
+from vlprompt.data.task import Task
+from vlprompt.errors import VlpromptError, unknown, warn
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        name: What the command line calls it; the name of its file.
+        title: What its authors call it.
+        reader: A key of READERS.
+        templates: Sentences for its class names.
+        classes: How many classes it has.
+        sizes: Examples in each split as published.
+        licence: As far as we know it.
+        homepage: Its authors' page.
+        source: Where to get it, and its split file.
+        folder: Its folder under the data root.
+        images: The image folder in that, "." for the folder itself.
+        split: Its split file; for digits, the one in `datasets/`.
+        metric: "accuracy" or "class_mean".
+    """
+
+    name: str
+    title: str
+    reader: str
+    templates: tuple[str, ...]
+    classes: int
+    sizes: dict[str, int]
+    licence: str
+    homepage: str
+    source: str
+    folder: str = ""
+    images: str = "."
+    split: str = ""
+    metric: str = "accuracy"
+    hint: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "templates", tuple(self.templates))
+        object.__setattr__(self, "hint", f"To get {self.title}, see {self.source}.")
+
+
+Reader = Callable[[Descriptor, Path], Listing]
+READERS: dict[str, Reader] = {
+    "split_file": lambda d, place: read_split_file(place / d.split, place / d.images, hint=d.hint),
+    "imagenet": lambda d, place: read_imagenet(place, place / d.images, hint=d.hint),
+    "wnid_folders": lambda d, place: read_wnid_folders(place, place / d.images, hint=d.hint),
+    "numbered_folders": lambda d, place: read_numbered_folders(place, place / d.images, hint=d.hint),
+    "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
+    "digits": lambda d, _: read_digits(_descriptors() / d.split),
+}
+
+
+def names() -> list[str]:
+    """The names of all data sets, sorted."""
+    return sorted(entry.name[:-5] for entry in _descriptors().iterdir() if entry.name.endswith(".toml"))
+
+
+def describe(name: str) -> Descriptor:
+    """What is known of a data set; raises UsageError for a name that is not in the catalogue."""
+    if name not in names():
+        raise unknown("data set", name, names(), "Your own images: Task.from_folder or Task.from_csv.")
+    text = (_descriptors() / f"{name}.toml").read_text(encoding="utf-8")
+    return Descriptor(name=name, **tomllib.loads(text))
+
+
+def load_task(name: str, root: Path | str = "") -> Task:
+    """Read a data set of the catalogue.
+
+    Args:
+        name: One of `names()`.
+        root: The folder that holds the data sets' folders, or the data set's own; "": $VLPROMPT_DATA, or else ./data.
+
+    Raises:
+        UsageError: No such name.
+        VlpromptError: What is missing on the disk, and where to get it.
+    """
+    known = describe(name)
+    place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
+    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric)
+    if differences := _differences(known, task):
+        warn(f"{name}: {differences}; figures cannot be compared with published ones")
+    return task
+
+
+def open_task(what: str, root: Path | str | None = None) -> Task:
+    """A data set of the catalogue by name, or your own images by path: a folder of class folders, or a CSV file.
+
+    Raises:
+        UsageError: Neither a name nor a path that exists.
+        VlpromptError: What is missing or wrong on the disk.
+    """
+    if what in names():
+        return load_task(what, root or "")
+    path = Path(what).expanduser()
+    if path.is_dir():
+        return Task.from_folder(path)
+    if path.suffix == ".csv" or path.is_file():
+        return Task.from_csv(path)
+    raise unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
+
+
+def _place(known: Descriptor, root: Path) -> Path:
+    """The data set's own folder: below the root, or the root itself."""
+    if not known.folder or (root / known.folder).is_dir():
+        return root / known.folder
+    if root.absolute().name == known.folder or (known.split and (root / known.split).is_file()):
+        return root
+    state = "it holds no such folder" if root.is_dir() else f"{root} is not there either"
+    raise VlpromptError(f"missing folder {root / known.folder} ({state}). {known.hint}")
+
+
+def _differences(known: Descriptor, task: Task) -> str:
+    """How the sizes differ from the published ones; splits that are left out altogether do not count."""
+    found = {"train": len(task.train), "val": len(task.val), "test": len(task.test)}
+    odd = [
+        f"{split} has {found[split]} examples where {size} were published"
+        for split, size in known.sizes.items()
+        if found[split] not in (0, size)
+    ]
+    if len(task.classes) != known.classes:
+        odd.append(f"it has {len(task.classes)} classes where {known.classes} were published")
+    return ", ".join(odd)
+
+
+def _descriptors() -> Traversable:
+    """`vlprompt/datasets` in a wheel, the repository's `datasets` in a checkout."""
+    packed = files("vlprompt") / "datasets"
+    return packed if packed.is_dir() else Path(__file__).parents[2] / "datasets"

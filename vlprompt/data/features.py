@@ -1,0 +1,222 @@
+"""The feature store: what a frozen encoder says of an image is a fact, so it is computed once and kept on disk.
+
+A row is known by the encoder's fingerprint, the transform, the content of the image and, for augmented views, the seed.
+Moving or renaming files loses nothing; changing one pixel is noticed.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vlprompt.data.decoding import Decoded, ImageTensors, Job, Workers, decoded
+from vlprompt.data.images import BadImageError, Example, Images
+from vlprompt.data.loaders import ON_BAD_IMAGE, mixed
+from vlprompt.data.rows import Rows
+from vlprompt.data.transforms import Transform
+from vlprompt.errors import UsageError, VlpromptError, unknown, warn
+
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds.
+
+    Attributes:
+        file: Where it is.
+        size: Bytes on disk.
+        rows: Features in all.
+        spaces: Features of each encoder.
+    """
+
+    file: Path
+    size: int
+    rows: int
+    spaces: dict[str, int]
+
+
+class FeatureStore:
+    """Image features on disk, by encoder, transform and content.
+
+    Args:
+        folder: Where to keep them; None: $VLPROMPT_CACHE, or else ~/.cache/vlprompt.
+        limit_gb: Beyond this size the least recently used go; 0 keeps nothing.
+    """
+
+    def __init__(self, folder: Path | str | None = None, limit_gb: float = 10) -> None:
+        chosen = folder or os.environ.get("VLPROMPT_CACHE") or Path.home() / ".cache" / "vlprompt"
+        self._rows = Rows(Path(chosen).expanduser() / "features.sqlite", int(limit_gb * 2**30))
+
+    def get(
+        self,
+        encode: Encode,
+        space: str,
+        transform: Transform,
+        images: Images,
+        examples: Sequence[Example],
+        *,
+        seeds: Sequence[int] | int = 0,
+        batch_size: int = 64,
+        workers: int = 0,
+        progress: bool = True,
+        on_bad_image: str = "error",
+    ) -> Tensor:
+        """Features of all examples in order, (N, E) float32; only what is not stored yet is computed.
+
+        Batches are always full, the last one by repeating, so that a row does not depend on what was stored before.
+
+        Args:
+            encode: (batch_size, 3, H, W) to (batch_size, E), on any device; called without gradients.
+            space: What identifies the encoder: its fingerprint and precision.
+            transform: Image to tensor.
+            images: Opens items.
+            examples: The split.
+            seeds: For a random transform: number of the view, mixed with the content, or one seed for each example.
+            batch_size: Images encoded at once.
+            workers: Processes that decode images.
+            progress: Show a bar, on a terminal.
+            on_bad_image: "error", or "skip" for a row of NaN and one warning.
+
+        Raises:
+            BadImageError: An image cannot be read.
+            VlpromptError: The encoder gave numbers that are not finite.
+        """
+        bad = _Bad(images, examples, on_bad_image)
+        digests = self._digests(images, examples, bad, progress)
+        jobs = [(i, seed) for i, seed in enumerate(_seeds(transform, digests, seeds)) if digests[i]]
+        keys = {i: _key(space, transform.key, digests[i], seed) for i, seed in jobs}
+        rows = self._rows.read(sorted(set(keys.values())))
+        first = {keys[i]: (i, seed) for i, seed in reversed(jobs)}  # the same image twice is encoded once
+        missing = sorted(job for key, job in first.items() if key not in rows)
+        with _bar("encode images", len(missing), progress) as bar:
+            for done in _decoded(ImageTensors(images, examples, transform), missing, batch_size, workers):
+                bad.note(done.bad)
+                new = {keys[i]: row for i, row in _encoded(encode, done, batch_size, bad).items()}
+                self._rows.write(space, new)
+                rows |= new
+                bar.update(len(new) + len(done.bad))
+        bad.report()
+        return _stacked([rows.get(keys.get(i, b"")) for i in range(len(examples))])
+
+    def info(self) -> StoreInfo:
+        """Size and contents."""
+        spaces = self._rows.count()
+        size = self._rows.file.stat().st_size if self._rows.file.exists() else 0
+        return StoreInfo(self._rows.file, size, sum(spaces.values()), spaces)
+
+    def clear(self, space: str | None = None) -> None:
+        """Forget the features of one encoder, or everything."""
+        self._rows.clear(space)
+
+    def _digests(self, images: Images, examples: Sequence[Example], bad: "_Bad", progress: bool) -> list[str]:
+        """Content digest of each example, "" for a bad one; files that have not changed are not read again."""
+        stamps = [bad.attempt(i, images.stamp) for i in range(len(examples))]
+        known = self._rows.read_digests([stamp for stamp in stamps if stamp])
+        todo = [i for i, stamp in enumerate(stamps) if stamp not in known and i not in bad.reasons]
+        found: dict[int, str] = {}
+        with _bar("read images", len(todo), progress) as bar:
+            for i in todo:
+                found[i] = bad.attempt(i, images.digest)
+                bar.update()
+        self._rows.write_digests({stamps[i]: digest for i, digest in found.items() if stamps[i] and digest})
+        return [found.get(i) or known.get(stamp, "") for i, stamp in enumerate(stamps)]
+
+
+class _Bad:
+    """The images that could not be read: the first is an error, or all are counted."""
+
+    def __init__(self, images: Images, examples: Sequence[Example], on_bad_image: str) -> None:
+        if on_bad_image not in ON_BAD_IMAGE:
+            raise unknown("way to treat bad images", on_bad_image, ON_BAD_IMAGE)
+        self.images, self.examples, self.skip = images, examples, on_bad_image == "skip"
+        self.reasons: dict[int, str] = {}
+
+    def attempt(self, position: int, ask: Callable[[Path | int], str]) -> str:
+        """The answer for one example, "" if it is bad and to be skipped."""
+        try:
+            return ask(self.examples[position].item)
+        except BadImageError as error:
+            self.note({position: str(error)})
+            return ""
+
+    def note(self, reasons: dict[int, str]) -> None:
+        """Take down bad images, or stop at the first."""
+        self.reasons |= reasons
+        if reasons and not self.skip:
+            raise BadImageError(reasons[min(reasons)])
+
+    def report(self) -> None:
+        """One warning for all of them."""
+        if self.reasons:
+            first = self.reasons[min(self.reasons)]
+            warn(f"{len(self.reasons)} of {len(self.examples)} images have no features; the first: {first}")
+
+    def name(self, position: int) -> str:
+        """What to call an example in an error."""
+        return self.images.name(self.examples[position].item)
+
+
+def _seeds(transform: Transform, digests: Sequence[str], seeds: Sequence[int] | int) -> Sequence[int]:
+    """A seed for each example; 0 where the transform does not read it."""
+    if not transform.random:
+        return [0] * len(digests)
+    if isinstance(seeds, int):
+        return [mixed(seeds, digest) for digest in digests]
+    if len(seeds) != len(digests):
+        raise UsageError(f"{len(seeds)} seeds do not go with {len(digests)} examples")
+    return seeds
+
+
+def _key(space: str, transform: str, digest: str, seed: int) -> bytes:
+    """32 bytes that are equal only where the features are."""
+    return hashlib.blake2b(repr((space, transform, digest, seed)).encode(), digest_size=32).digest()
+
+
+def _decoded(tensors: ImageTensors, jobs: Sequence[Job], batch_size: int, workers: int) -> Iterator[Decoded]:
+    """The images of these jobs, `batch_size` at a time."""
+    lists = [list(jobs[start : start + batch_size]) for start in range(0, len(jobs), batch_size)]
+    if not workers or not lists:
+        yield from decoded(tensors, lists)
+        return
+    pool = Workers(tensors, workers)
+    try:
+        yield from pool.decoded(lists)
+    finally:
+        pool.close()
+
+
+def _encoded(encode: Encode, done: Decoded, batch_size: int, bad: _Bad) -> dict[int, bytes]:
+    """The features by position, as bytes, from a batch that is filled up to its full size."""
+    if done.tensors is None:
+        return {}
+    count = len(done.positions)
+    filled = torch.arange(batch_size) % count  # (batch_size,)
+    with torch.no_grad():
+        features = encode(done.tensors[filled])[:count].float().cpu()  # (n, E)
+    finite = features.isfinite().all(dim=1)
+    if not finite.all():
+        culprit = bad.name(done.positions[int(finite.int().argmin())])
+        raise VlpromptError(f"the encoder gave numbers that are not finite for {culprit}; try precision fp32")
+    return {i: row.tobytes() for i, row in zip(done.positions, features.numpy(), strict=True)}
+
+
+def _stacked(rows: Sequence[bytes | None]) -> Tensor:
+    """(N, E) float32 from N rows of bytes; NaN where there is none."""
+    width = next((len(row) for row in rows if row is not None), 0) // 4
+    stacked = np.full((len(rows), width), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        if row is not None:
+            stacked[i] = np.frombuffer(row, dtype=np.float32)
+    return torch.from_numpy(stacked)
+
+
+def _bar(what: str, total: int, progress: bool) -> "tqdm[None]":
+    """A progress bar that is silent where there is no terminal."""
+    return tqdm(total=total, desc=what, unit="image", leave=False, disable=None if progress else True)

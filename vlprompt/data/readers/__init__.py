@@ -1,0 +1,23 @@
+"""One file for each layout that data comes in; every reader returns a Listing."""
+
+from vlprompt.data.readers.aircraft import read_aircraft
+from vlprompt.data.readers.arrays import read_dataset
+from vlprompt.data.readers.coop import read_split_file
+from vlprompt.data.readers.digits import read_digits
+from vlprompt.data.readers.folder import read_folder
+from vlprompt.data.readers.imagenet import read_imagenet, read_numbered_folders, read_wnid_folders
+from vlprompt.data.readers.listing import Listing
+from vlprompt.data.readers.table import read_csv
+
+__all__ = [
+    "Listing",
+    "read_aircraft",
+    "read_csv",
+    "read_dataset",
+    "read_digits",
+    "read_folder",
+    "read_imagenet",
+    "read_numbered_folders",
+    "read_split_file",
+    "read_wnid_folders",
+]

@@ -1,0 +1,123 @@
+"""From a PIL image to the normalised tensor an encoder reads, with the crops of the CoOp family.
+
+Test: resize the short side, crop the centre. Training: a random crop of 8 to 100 % of the area, flipped half the time
+(Dassl.pytorch, `dassl/data/transforms/transforms.py`). PIL does the resizing, so that the pixels are the published
+ones. Whatever is random is drawn from the seed passed in: the result knows neither the order nor the worker.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torchvision.transforms as tv
+import torchvision.transforms.functional as tvf
+from PIL.Image import Image
+from torch import Tensor
+
+from vlprompt.errors import UsageError, unknown
+
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
+RESIZES = ("shortest", "squash")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The pixels an encoder was trained on: its square crop and its normalisation.
+
+    Attributes:
+        size: Side of the square crop in pixels.
+        mean: Mean of each channel, images in [0, 1].
+        std: Standard deviation of each channel.
+        interpolation: "bicubic", "bilinear" or "nearest".
+        resize: At test time "shortest" resizes the short side and crops the centre (CLIP); "squash" resizes both
+            sides and crops nothing (SigLIP).
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    resize: str = "shortest"
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):  # lists come back from JSON
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+        if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise UsageError(f"preprocessing needs size >= 1, three means and three positive stds, got {self}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.resize not in RESIZES:
+            raise unknown("resize", self.resize, RESIZES)
+
+
+class Transform(Protocol):
+    """Turns an RGB image into a tensor; what is random comes from the seed alone."""
+
+    @property
+    def key(self) -> str:
+        """Text that is equal for two transforms only if they do the same."""
+
+    @property
+    def random(self) -> bool:
+        """Whether the seed matters."""
+
+    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
+        """An RGB image to (3, H, W) float32."""
+
+
+@dataclass(frozen=True)
+class _CenterCrop:
+    """Resize, centre crop, normalise."""
+
+    preprocess: Preprocess
+    random: bool = field(default=False, init=False)
+
+    @property
+    def key(self) -> str:
+        return f"center-crop {self.preprocess}"
+
+    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:  # noqa: ARG002
+        p = self.preprocess
+        size = [p.size] if p.resize == "shortest" else [p.size, p.size]
+        image = tvf.resize(image, size, tv.InterpolationMode(p.interpolation))
+        return _tensor(tvf.center_crop(image, [p.size, p.size]), p)
+
+
+@dataclass(frozen=True)
+class _RandomCrop:
+    """Random resized crop, random flip, normalise."""
+
+    preprocess: Preprocess
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    random: bool = field(default=True, init=False)
+
+    @property
+    def key(self) -> str:
+        return f"random-crop {self.scale} {self.ratio} flip {self.flip} {self.preprocess}"
+
+    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
+        p = self.preprocess
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator_seed)
+            box = tv.RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
+            flipped = bool(torch.rand(1) < self.flip)
+        image = tvf.resized_crop(image, *box, [p.size, p.size], tv.InterpolationMode(p.interpolation))
+        return _tensor(tvf.hflip(image) if flipped else image, p)
+
+
+def test_transform(preprocess: Preprocess) -> Transform:
+    """The transform of evaluation: resize the short side, crop the centre, normalise."""
+    return _CenterCrop(preprocess)
+
+
+def train_transform(preprocess: Preprocess, smallest: float = 0.08) -> Transform:
+    """The augmentation of the CoOp family: random resized crop (8-100 % of the area), flip, normalise."""
+    return _RandomCrop(preprocess, (smallest, 1.0))
+
+
+def _tensor(image: Image, p: Preprocess) -> Tensor:
+    """A PIL image of the right size to a normalised (3, H, W) float32 tensor."""
+    normalised: Tensor = tvf.normalize(tvf.to_tensor(image), p.mean, p.std, inplace=True)
+    return normalised

@@ -1,0 +1,39 @@
+"""Errors a user can act on: one line that says what was given, what is allowed and what to do."""
+
+import difflib
+import warnings
+from collections.abc import Iterable
+
+
+class VlpromptError(Exception):
+    """A mistake in the input or a broken file; the message is one clear line."""
+
+
+class UsageError(VlpromptError):
+    """A request that cannot be understood: an unknown name, an impossible combination."""
+
+
+class VlpromptWarning(UserWarning):
+    """Something the user should know that does not stop the work."""
+
+
+def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UsageError:
+    """The error for a name that is not on a list, nearest names first.
+
+    Args:
+        kind: What was to be named ("learner", "data set").
+        given: The name that was given.
+        allowed: Every name that would have been right.
+        hint: One more sentence on what to do, if there is one.
+    """
+    names = sorted(allowed)
+    close = difflib.get_close_matches(given, names, n=3, cutoff=0.4)
+    rest = [name for name in names if name not in close]
+    listed = ", ".join((close + rest)[:12]) + (", ..." if len(names) > 12 else "")
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"unknown {kind} {given!r}{guess} Known: {listed}.{' ' + hint if hint else ''}")
+
+
+def warn(message: str) -> None:
+    """Show the user one line without stopping the work."""
+    warnings.warn(message, VlpromptWarning, stacklevel=3)

@@ -1,0 +1,318 @@
+"""PromptLearner: what every method is to the trainer and the evaluator."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from vlprompt import checkpoint
+from vlprompt.data.batch import Batch
+from vlprompt.data.loaders import Batches
+from vlprompt.data.task import Files, Task
+from vlprompt.data.transforms import Preprocess, test_transform
+from vlprompt.errors import UsageError, VlpromptError, warn
+from vlprompt.recipe import TrainConfig
+
+
+class Backbone(Protocol):
+    """What a learner's frozen model offers to everybody; methods ask for more by its own type."""
+
+    name: str
+    precision: str
+    preprocess: Preprocess
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, E)."""
+
+
+B = TypeVar("B", bound=Backbone)
+
+
+class Reads(Enum):
+    """What a batch must hold for a learner."""
+
+    FEATURES = "features"
+    IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published setting of a method, by name.
+
+    Attributes:
+        config: The method's configuration.
+        recipe: (shots, data set name) -> training settings.
+        source: Where it was published.
+    """
+
+    config: Any
+    recipe: Callable[[int, str], TrainConfig]
+    source: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a learner says of one image."""
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+
+
+class PromptLearner(nn.Module, abc.ABC, Generic[B]):
+    """Learned prompts and the frozen model they steer. Subclasses are final.
+
+    Attributes:
+        reads: What a batch must hold.
+        backbone: The frozen model.
+        classes: The names it tells apart, in the order of its scores.
+        config: The method's frozen configuration.
+    """
+
+    reads: ClassVar[Reads]
+    learns: ClassVar[bool] = True  # whether training images make a difference
+    in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
+
+    def __init__(self, backbone: B, classes: Sequence[str], config: Any, *, seed: int = 0) -> None:
+        """Hold the model, check the names.
+
+        Args:
+            backbone: A frozen model.
+            classes: C class names, all different.
+            config: The method's configuration.
+            seed: Of whatever starts from noise.
+
+        Raises:
+            UsageError: No class, or an empty or repeated name.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.classes = check_classes(classes)
+        self.config = config
+        self.seed = seed
+        self._kept: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+
+    @classmethod
+    def for_task(cls, backbone: B, task: Task, config: Any, *, seed: int = 0) -> Self:
+        """Build the learner for a task; methods that use more of it than class names override this."""
+        return cls(backbone, task.classes, config, seed=seed)
+
+    @classmethod
+    def method(cls) -> str:
+        """The method's name: that of its file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @abc.abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Class scores (B, C)."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of the scores, a scalar."""
+        return F.cross_entropy(self(batch), batch.labels)
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Leave a step's gradients on the learned tensors, return the loss; methods with their own rule override."""
+        loss = self.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """Class scores (B, C) at test time."""
+        return self(batch)  # type: ignore[no-any-return]
+
+    def prepare(self, train: Batches, val: Batches | None) -> None:
+        """Look at the training set once before the first step; methods that are solved do their work here."""
+
+    @property
+    def views(self) -> int:
+        """Random views of each training image that `prepare` wants in order, epoch k being view k; 1: the plain image.
+
+        Settings that cache views (augment "cached:K") or forbid them ("none") go before it.
+        """
+        return 1
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """Called after every epoch, counted from 1; methods that average prompts over training do it here."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """Tensors besides the learned ones that an interrupted training needs, by name; written back in place."""
+        return {}
+
+    @property
+    def keeps_classes(self) -> str:
+        """Why the class names cannot be changed after training; empty where they can."""
+        return "it was trained for these classes only"
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        """Tell other classes apart with the same prompt.
+
+        Raises:
+            UsageError: The method cannot, with its reason; or the names are empty or repeated.
+        """
+        if tuple(names) == self.classes:
+            return
+        if self.keeps_classes:
+            raise UsageError(f"{self.method()} cannot change its classes: {self.keeps_classes}.")
+        self.classes = check_classes(names)
+        self.rebuild()
+
+    def begin_task(self, task: Task) -> None:
+        """Get ready for a task: by default, take its class names.
+
+        Raises:
+            UsageError: See `set_classes`.
+        """
+        self.set_classes(task.classes)
+
+    def rebuild(self) -> None:
+        """Make whatever depends on the class names anew, keeping what was learned."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What is learned, by name: everything with `requires_grad`."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def found(self) -> dict[str, Tensor]:
+        """Tensors that were found, not trained (a cache's labels), and belong in a checkpoint; restored in place."""
+        return {}
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Called before a checkpoint is taken up; methods whose tensors grow with the training set resize here."""
+
+    def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that depends on the prompt only, made anew when the prompt or the class names have changed.
+
+        While gradients are recorded it is made every time.
+        """
+        if torch.is_grad_enabled():
+            return make()
+        state = (self.classes, *((id(p), p._version) for p in self.trainable().values()))
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != state:
+            kept = self._kept[name] = (state, make())
+        return kept[1]
+
+    def save(self, folder: str | Path) -> None:
+        """Write `prompt.safetensors` (what was learned, kilobytes) and `prompt.json` into a folder, atomically."""
+        meta = {
+            "method": self.method(),
+            "config": asdict(self.config),
+            "classes": list(self.classes),
+            "seed": self.seed,
+            "backbone": self.backbone.name,
+            "fingerprint": self.backbone.fingerprint,
+        }
+        kept = {**self.trainable(), **self.found()}
+        checkpoint.save(folder, {name: tensor.detach().cpu() for name, tensor in kept.items()}, meta)
+
+    def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        """Take learned (and found) tensors from a checkpoint.
+
+        Raises:
+            VlpromptError: Names or shapes differ; the message says which.
+        """
+        self.make_room(tensors)
+        own: dict[str, Tensor] = {**self.trainable(), **self.found()}
+        if own.keys() != tensors.keys():
+            raise VlpromptError(f"{source} holds {sorted(tensors)}, {self.method()} needs {sorted(own)}.")
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise VlpromptError(
+                    f"{source}: {name} has shape {tuple(tensors[name].shape)}, {self.method()} with this backbone and "
+                    f"these classes needs {tuple(tensor.shape)}."
+                )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def classify(self, images: Sequence[str | Path | Image.Image], *, batch_size: int = 32) -> list[Prediction]:
+        """Name what is in some images.
+
+        Args:
+            images: Paths or PIL images.
+            batch_size: Images at once.
+
+        Raises:
+            VlpromptError: A file is missing or is no image.
+        """
+        transform = test_transform(self.backbone.preprocess)
+        self.eval()
+        predictions = []
+        for first in range(0, len(images), batch_size):
+            some = images[first : first + batch_size]
+            opened = (x.convert("RGB") if isinstance(x, Image.Image) else Files().open(Path(x)) for x in some)
+            batch = self.batch_of(torch.stack([transform(image, 0) for image in opened]))
+            predictions += [self._named(row) for row in self.predict(batch).float().softmax(dim=-1)]
+        return predictions
+
+    def _named(self, probabilities: Tensor) -> Prediction:
+        """(C,) probabilities with their names."""
+        best = int(probabilities.argmax())
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Prediction(self.classes[best], float(probabilities[best]), named)
+
+    @torch.no_grad()
+    def batch_of(self, images: Tensor) -> Batch:
+        """An unlabelled batch of (B, 3, H, W) images, with what this learner reads."""
+        count = torch.arange(len(images), device=self.backbone.device)
+        batch = Batch(labels=torch.full_like(count, -1), index=count, images=images.to(self.backbone.device))
+        if self.reads is Reads.IMAGES:
+            return batch
+        return Batch(labels=batch.labels, index=count, features=self.backbone.encode_image(images))
+
+
+def check_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names as a tuple; a name that is there twice is warned about, since nothing can tell the two apart.
+
+    (It is no error: ImageNet's usual list has "missile" and "sunglasses" twice.)
+
+    Raises:
+        UsageError: There is none, or one is empty.
+    """
+    if isinstance(names, str) or not names:
+        raise UsageError(f"classes must be a list of names, one or more; {names!r} was given.")
+    empty = [number for number, name in enumerate(names) if not name.strip()]
+    if empty:
+        raise UsageError(f"class {empty[0]} has an empty name; every class needs one, it becomes part of the prompt.")
+    seen: set[str] = set()
+    repeated = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+    if repeated:
+        warn(f"class names appear more than once: {', '.join(repeated[:5])}; give each class a name of its own.")
+    return tuple(names)
+
+
+def features_of(batch: Batch) -> Tensor:
+    """The (B, E) features of a batch.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    if batch.features is None:
+        raise UsageError("this learner reads features, the batch holds none; make batches with vlprompt.feed.")
+    return batch.features
+
+
+def images_of(batch: Batch) -> Tensor:
+    """The (B, 3, H, W) images of a batch.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    if batch.images is None:
+        raise UsageError("this learner reads images, the batch holds none; make batches with vlprompt.feed.")
+    return batch.images

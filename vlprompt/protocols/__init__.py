@@ -1,0 +1,1 @@
+"""Protocols: functions that call fit and evaluate in some order and return results."""

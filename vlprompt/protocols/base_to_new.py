@@ -1,0 +1,40 @@
+"""Base-to-new: train on half of the classes, judge on both halves. Zhou et al., CVPR 2022 (CoCoOp), section 4.1.
+
+Each half is judged among its own names only. The draw is made over all classes first, then the classes are halved.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from vlprompt import learners
+from vlprompt.data.task import Task
+from vlprompt.results import Result
+from vlprompt.runner import Bench, Entry
+
+SHOTS = 16
+SEEDS = (1, 2, 3)
+
+
+def run(
+    bench: Bench, task: Task, entries: Sequence[Entry], shots: int = SHOTS, seeds: Sequence[int] = SEEDS
+) -> Iterator[Result]:
+    """One result per entry and seed, with `base_top1`, `new_top1` and their harmonic mean.
+
+    Args:
+        bench: Where and on which backbone.
+        task: With labelled training images of two classes or more.
+        entries: The rows of the table.
+        shots: Images a class to draw.
+        seeds: Of the draw, the start of the prompt and the order of training.
+
+    Raises:
+        UsageError: An entry that cannot change its classes; before anything runs.
+    """
+    halves = dict(zip(("base", "new"), task.base_and_new(), strict=True))
+    for entry in entries:
+        bench.check(entry, halves["base"], halves)
+    for entry in entries:
+        learns = learners.learner_class(entry.method).learns
+        for seed in seeds if learns else (0,):
+            base, new = (task.few_shot(shots, seed) if learns else task).base_and_new()
+            judged = {"base": base, "new": new}
+            yield bench.run("base_to_new", entry, base, judged, shots=shots if learns else 0, seed=seed)

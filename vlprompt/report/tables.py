@@ -1,0 +1,114 @@
+"""Results as tables: mean and 95 % interval over seeds, in percent; a table for each task."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from vlprompt.metrics import harmonic_mean
+from vlprompt.report.forms import Row, Table
+from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, seeds, value
+from vlprompt.results import ALL_SHOTS, Result
+
+
+def few_shot_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
+    """A row for each learner, a column for each number of shots; zero-shot is 0 shots.
+
+    Args:
+        results: Any results, oldest first; those of `few_shot` count, or of `zero_shot` where there are none. The
+            latest of equal runs is shown.
+        form: "terminal", "markdown" or "latex".
+        metric: What the cells show.
+
+    Raises:
+        UsageError: There is nothing to show, a run lacks the metric, or the form is not known.
+    """
+    tasks = by_task(results, "few_shot", "zero_shot")
+    return "\n\n".join(_by_shots(task, runs, metric).show(form) for task, runs in tasks.items())
+
+
+def base_to_new_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
+    """A row for each learner; columns: classes trained on, classes never seen, and the harmonic mean H of the two.
+
+    H is that of the averages over seeds, as published tables have it; its interval is that of the H of each seed.
+
+    Args:
+        results: Any results, oldest first; those of `base_to_new` count. The latest of equal runs is shown.
+        form: "terminal", "markdown" or "latex".
+        metric: Read from the metrics `base_METRIC` and `new_METRIC`.
+
+    Raises:
+        UsageError: There is nothing to show, a run lacks the metric, or the form is not known.
+    """
+    tasks = by_task(results, "base_to_new")
+    return "\n\n".join(_base_to_new(task, runs, metric).show(form) for task, runs in tasks.items())
+
+
+def transfer_table(
+    results: Iterable[Result], form: str = "terminal", *, protocol: str = "cross_dataset", metric: str = "top1"
+) -> str:
+    """A row for each learner; columns: the task trained on, the others it was judged on, and the others' average.
+
+    Args:
+        results: Any results, oldest first; those of `protocol` count. The latest of equal runs is shown.
+        form: "terminal", "markdown" or "latex".
+        protocol: "cross_dataset" or "domain_shift".
+        metric: Read from the metrics `TASK_METRIC`.
+
+    Raises:
+        UsageError: There is nothing to show, a run lacks the metric, or the form is not known.
+    """
+    tasks = by_task(results, protocol)
+    return "\n\n".join(_transfer(task, runs, metric).show(form) for task, runs in tasks.items())
+
+
+def _transfer(task: str, runs: Sequence[Result], metric: str) -> Table:
+    ending = f"_{metric}"
+    parts = list(dict.fromkeys(key.removesuffix(ending) for run in runs for key in run.metrics if key.endswith(ending)))
+    rows = [(each.backbone, _transfer_row(each, parts, ending)) for each in arrange(runs, lambda _: 0)]
+    header = [f"{parts[0]} (source)", *parts[1:], "average of the others"]
+    return _table(f"trained on {task}: {metric} in percent", header, rows)
+
+
+def _transfer_row(series: Series, parts: Sequence[str], ending: str) -> Row:
+    (runs,) = series.runs.values()
+    each = [[value(run, part + ending) for run in runs] for part in parts]
+    average = [math.fsum(others) / len(others) for others in zip(*each[1:], strict=True)]
+    return series.label, (*(cell(values) for values in each), cell(average))
+
+
+def _by_shots(task: str, runs: Sequence[Result], metric: str) -> Table:
+    columns = in_order(run.shots for run in runs)
+    header = ["all" if at == ALL_SHOTS else f"{at} shot{'s' * (at != 1)}" for at in columns]
+    rows = []
+    for each in arrange(runs, lambda run: run.shots):
+        cells = {at: cell([value(run, metric) for run in members]) for at, members in each.runs.items()}
+        rows.append((each.backbone, (each.label, tuple(cells.get(at) for at in columns))))
+    return _table(f"{task}: {metric} in percent", header, rows)
+
+
+def _base_to_new(task: str, runs: Sequence[Result], metric: str) -> Table:
+    rows = [(each.backbone, _base_new_h(each, metric)) for each in arrange(runs, lambda _: 0)]
+    return _table(f"{task}: {metric} in percent, H of the averages", ["base", "new", "H"], rows)
+
+
+def _base_new_h(series: Series, metric: str) -> Row:
+    (runs,) = series.runs.values()
+    base = [value(run, f"base_{metric}") for run in runs]
+    new = [value(run, f"new_{metric}") for run in runs]
+    spread = cell([harmonic_mean(b, n) for b, n in zip(base, new, strict=True)])
+    means = cell(base), cell(new)
+    return series.label, (*means, Cell(harmonic_mean(means[0].mean, means[1].mean), spread.half, spread.seeds))
+
+
+def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]]) -> Table:
+    """Rows under the backbones they come with."""
+    cells = [each for _, (_, cells) in rows for each in cells if each]
+    several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
+    single = "one seed: no interval" if any(each.half is None for each in cells) else ""
+    how = "; without ±, ".join(filter(None, (several, single)))
+    groups = groupby(rows, key=lambda row: row[0])
+    return Table(
+        f"{what}; {how}.",
+        ("learner", *columns),
+        tuple((title, tuple(row for _, row in group)) for title, group in groups),
+    )

@@ -1,0 +1,270 @@
+"""One cell of a table: a learner trained on one task, judged on some, kept as a prompt and a result line."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vlprompt import learners, metrics, results
+from vlprompt.backbones.loading import LOCAL
+from vlprompt.data.features import FeatureStore
+from vlprompt.data.task import Task
+from vlprompt.errors import UsageError
+from vlprompt.evaluate import Scores, evaluate
+from vlprompt.learners.base import PromptLearner, Variant
+from vlprompt.recipe import TrainConfig
+from vlprompt.results import Result
+from vlprompt.track import Console, Silent, Tracker
+from vlprompt.train import TrainReport, fit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a table: a method in one of its published settings, some of them changed.
+
+    Attributes:
+        method: The learner's name.
+        variant: The name of a published setting.
+        config: The method's configuration.
+        published: The setting it started from.
+        changed: Names of what was changed, for the label.
+    """
+
+    method: str
+    variant: str
+    config: Any
+    published: Variant
+    changed: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> "Entry":
+        """Read "coop" or "coop:cocoop-paper", with changed settings by method name.
+
+        Raises:
+            UsageError: No such method, published setting or setting.
+        """
+        method, _, which = text.partition(":")
+        name, published = learners.variant(method, which)
+        changed = dict((settings or {}).get(method, {}))
+        config = learners.make_config(type(published.config), {**vars(published.config), **changed})
+        return cls(method, name, config, published, changed)
+
+    @property
+    def label(self) -> str:
+        """How the row is named: the variant where it is not the first, and what was changed."""
+        extra = [] if self.variant == next(iter(learners.variants(self.method))) else [self.variant]
+        return " ".join([self.method, *extra, *(f"{key}={value}" for key, value in sorted(self.changed.items()))])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where runs happen and what they leave behind.
+
+    Attributes:
+        backbone: The frozen model.
+        out: Folder of `results.jsonl`, `prompts/` and the states of unfinished runs.
+        store: Features of the frozen model.
+        training: Training settings that replace the recipe's ("augment", "epochs", ...).
+        workers: Processes that decode images.
+        fresh: Run again what already has a result.
+        quiet: No progress bars.
+        results: Where result lines go instead of `results.jsonl` in `out`.
+    """
+
+    backbone: Any
+    out: Path
+    store: FeatureStore
+    training: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 0
+    fresh: bool = False
+    quiet: bool = False
+    results: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for training settings that cannot work."""
+        learners.make_config(TrainConfig, self.training)
+
+    def check(self, entry: Entry, train: Task, judged: Mapping[str, Task]) -> None:
+        """Say before anything runs what an entry cannot do.
+
+        Raises:
+            UsageError: With the learner's reason.
+        """
+        self._build(entry, train, judged, seed=0)
+
+    def run(
+        self, protocol: str, entry: Entry, train: Task, judged: Mapping[str, Task], *, shots: int, seed: int
+    ) -> Result:
+        """Train and judge, or find the result of the same run in `results.jsonl`.
+
+        Args:
+            protocol: The protocol's name, for the result.
+            entry: What to train.
+            train: The task to train on.
+            judged: Tasks to judge on, by the prefix of their metrics ("" for none).
+            shots: Images a class, for the result.
+            seed: Of everything random.
+
+        Raises:
+            UsageError: The learner cannot do this; before any training starts.
+        """
+        config = self._training(entry, shots, train.name, seed)
+        learner = self._build(entry, train, judged, seed=seed)
+        result = self._describe(protocol, entry, learner, config, [train, *judged.values()], shots, seed)
+        known = None if self.fresh else self._known(result.key)
+        if known is not None:
+            return known
+        state = self.out / "unfinished" / f"{result.key}.safetensors"
+        with closing(self._tracker(entry, config, seed)) as tracker:
+            report = fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
+        learner.save(self.out / "prompts" / _folder(protocol, entry, train, shots, seed))
+        scores = {}
+        for part, task in judged.items():
+            if not (learner.keeps_classes or task is train):
+                learner.begin_task(task)
+            scores[part] = evaluate(learner, task, store=self.store)
+        result = _complete(result, scores, report)
+        results.append(self.results_file, result)
+        return result
+
+    def _build(self, entry: Entry, train: Task, judged: Mapping[str, Task], *, seed: int) -> PromptLearner[Any]:
+        kind = learners.learner_class(entry.method)
+        learner = kind.for_task(self.backbone, train, entry.config, seed=seed)
+        refuse(learner, train, judged)
+        return learner
+
+    def _training(self, entry: Entry, shots: int, task: str, seed: int) -> TrainConfig:
+        """The recipe with this run's changes; a method that is solved has nothing to change."""
+        recipe = vars(entry.published.recipe(shots, task))
+        changes = self.training if recipe["epochs"] else {}
+        config: TrainConfig = learners.make_config(TrainConfig, {**recipe, **changes, "seed": seed})
+        return config
+
+    @property
+    def results_file(self) -> Path:
+        """Where result lines go."""
+        return self.results or self.out / "results.jsonl"
+
+    def _known(self, key: str) -> Result | None:
+        """The result of an equal run, if there is one."""
+        return results.latest(results.read(self.results_file), key) if self.results_file.exists() else None
+
+    def _tracker(self, entry: Entry, config: TrainConfig, seed: int) -> Tracker:
+        if self.quiet or not config.epochs:
+            return Silent()
+        epochs = config.epochs if not config.steps else None  # unknown here where steps are the limit
+        return Console(epochs, f"{entry.label} seed {seed}")
+
+    def _describe(
+        self,
+        protocol: str,
+        entry: Entry,
+        learner: PromptLearner[Any],
+        config: TrainConfig,
+        tasks: Sequence[Task],
+        shots: int,
+        seed: int,
+    ) -> Result:
+        """The result line as far as it is known before training."""
+        return Result(
+            protocol=protocol,
+            learner=entry.method,
+            variant=" ".join(entry.label.split(" ")[1:]),
+            backbone=_without_path(self.backbone.name),
+            fingerprint=self.backbone.fingerprint,
+            precision=self.backbone.precision,
+            task=tasks[0].name,
+            split_hash=_joint_hash(tasks),
+            classes=len(tasks[0].classes),
+            shots=shots,
+            seed=seed,
+            config=asdict(learner.config),
+            train_config=asdict(config) if config.epochs else {},
+            augment=config.augment,
+            versions=results.versions(),
+        )
+
+
+def _without_path(backbone: str) -> str:
+    """How result lines name a backbone: a local folder by its own name only, whoever's machine it lies on."""
+    if not backbone.startswith(LOCAL):
+        return backbone
+    given = backbone.removeprefix(LOCAL)
+    folder = given.removesuffix("/random")  # what load_clip appends for random weights
+    return Path(folder).resolve().name + given[len(folder) :]
+
+
+def _complete(result: Result, scores: Mapping[str, Scores], report: TrainReport) -> Result:
+    """The result line with what came out; metrics carry the prefix of the task they were judged on."""
+    measured = {
+        (f"{part}_{name}" if part else name): value
+        for part, judged in scores.items()
+        for name, value in judged.metrics.items()
+    }
+    if {"base_top1", "new_top1"} <= measured.keys():
+        measured["harmonic_mean"] = metrics.harmonic_mean(measured["base_top1"], measured["new_top1"])
+    return replace(
+        result,
+        metrics=measured,
+        examples=sum(len(judged.labels) for judged in scores.values()),
+        trainable_parameters=report.parameters,
+        train_seconds=report.seconds,
+        eval_seconds=sum(judged.seconds for judged in scores.values()),
+        peak_memory_mb=results.peak_memory_mb(),
+    )
+
+
+def _joint_hash(tasks: Sequence[Task]) -> str:
+    """The split hash of one task, or of several together."""
+    hashes = list(dict.fromkeys(task.split_hash for task in tasks))
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _folder(protocol: str, entry: Entry, task: Task, shots: int, seed: int) -> str:
+    """Where a prompt is kept, readable: few_shot/digits/coop-16shot-seed1."""
+    row = re.sub(r"[^A-Za-z0-9.=_-]+", "-", entry.label)
+    return f"{protocol}/{task.name}/{row}-{shots}shot-seed{seed}"
+
+
+def refuse(learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task]) -> None:
+    """Say before training what would fail after it.
+
+    Raises:
+        UsageError: A judged task has other classes than the learner keeps, or no test images.
+    """
+    for task in judged.values():
+        if learner.keeps_classes and not set(task.classes) <= set(train.classes):
+            raise UsageError(
+                f"{learner.method()} cannot be judged on classes it was not trained for: {learner.keeps_classes}."
+            )
+        if not task.test:
+            raise UsageError(f"{task.name} has no test images.")
+
+
+def transfer(
+    bench: Bench,
+    protocol: str,
+    source: Task,
+    targets: Sequence[Task],
+    entries: Sequence[Entry],
+    shots: int,
+    seeds: Sequence[int],
+) -> Iterator[Result]:
+    """Train on few shots of one task, judge on it and on others: one result per entry and seed, `TASK_top1` each.
+
+    Raises:
+        UsageError: No target, two tasks of one name, or an entry that cannot do this; before anything runs.
+    """
+    judged = {task.name: task for task in (source, *targets)}
+    if not targets or len(judged) != len(targets) + 1:
+        raise UsageError("give one target or more, each with a name of its own, none of them the source's.")
+    for entry in entries:
+        bench.check(entry, source, judged)
+    for entry in entries:
+        learns = learners.learner_class(entry.method).learns
+        for seed in seeds if learns else (0,):
+            drawn = source.few_shot(shots, seed) if learns else source
+            yield bench.run(protocol, entry, drawn, {**judged, source.name: drawn}, shots=shots * learns, seed=seed)

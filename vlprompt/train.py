@@ -1,0 +1,220 @@
+"""fit: train a learner's prompts, resumably."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlprompt import checkpoint, feed
+from vlprompt.data.features import FeatureStore
+from vlprompt.data.loaders import Batches
+from vlprompt.data.task import Task
+from vlprompt.errors import VlpromptError
+from vlprompt.learners.base import PromptLearner
+from vlprompt.recipe import TrainConfig, learning_rate
+from vlprompt.track import Silent, Tracker
+
+SAVE_SECONDS = 2.0  # an interrupted run loses at most about this much, or one epoch
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What happened during training.
+
+    Attributes:
+        losses: The mean loss of every epoch.
+        seconds: Time spent, this run's part only.
+        parameters: How many numbers were learned.
+        resumed_from: The epoch an interrupted run was taken up at; 0 for a fresh one.
+    """
+
+    losses: tuple[float, ...]
+    seconds: float
+    parameters: int
+    resumed_from: int
+
+
+def fit(
+    learner: PromptLearner[Any],
+    data: Task | Batches,
+    config: TrainConfig,
+    *,
+    val: Batches | None = None,
+    store: FeatureStore | None = None,
+    tracker: Tracker | None = None,
+    state: str | Path | None = None,
+    workers: int = 0,
+) -> TrainReport:
+    """Train a learner in place; the prompt after the last step is the result, as in the CoOp family.
+
+    Args:
+        learner: Any method.
+        data: A task (its training images are fed as `config.augment` says), or batches.
+        config: Training settings, usually a method's `recipe(shots)`.
+        val: Held-out batches for methods that choose something on them; a task brings its own.
+        store: Where features of frozen towers are kept; the user's cache by default.
+        tracker: Who is told of every epoch.
+        state: File to keep the state of an unfinished run in. With the file there, training goes on from its last
+            epoch and ends in the same bytes as if it had never stopped; it is deleted at the end.
+        workers: Processes that decode images.
+
+    Raises:
+        VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
+    """
+    began = time.perf_counter()
+    if not learner.learns:
+        return TrainReport((), 0.0, 0, 0)
+    split = data.split_hash if isinstance(data, Task) else ""
+    known = None
+    if isinstance(data, Task):
+        store = store or FeatureStore()
+        known, own = feed.before_training(learner, data, config, store)
+        val = own or val
+        data = feed.training(learner, data, config, store, workers=workers)
+    learner.train()
+    learner.prepare(known or data, val)
+    run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None)
+    losses, first = run.resume()
+    length = min(config.epochs, (config.steps or math.inf) / len(data))  # in epochs, the last perhaps not whole
+    for epoch in range(first, math.ceil(length)):
+        losses.append(_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
+        learner.end_epoch(epoch + 1, math.ceil(length))
+        (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=learning_rate(config, epoch, length))
+        run.keep(epoch + 1, losses)
+    run.finish()
+    learner.eval()
+    count = sum(p.numel() for p in learner.trainable().values())
+    return TrainReport(tuple(losses), time.perf_counter() - began, count, first)
+
+
+def _epoch(
+    learner: PromptLearner[Any],
+    data: Batches,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epoch: int,
+    length: float,
+) -> float:
+    """One pass over the data, or what is left of a training of `length` epochs; the mean loss."""
+    left = round((length - epoch) * len(data))
+    parameters = list(learner.trainable().values())
+    losses: list[Tensor] = []
+    with _own_randomness(config.seed, epoch, learner.backbone.device), _memory_advice(config):
+        for step, batch in enumerate(islice(data.epoch(epoch), left)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, epoch + config.per_step * step / len(data), length)
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(learner.backward(batch.to(learner.backbone.device)))
+            if config.clip_norm:
+                nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+            optimizer.step()
+    values = torch.stack(losses).cpu()  # one wait for the device an epoch, not one a step
+    if not values.isfinite().all():
+        step, rate = int((~values.isfinite()).nonzero()[0]), learning_rate(config, epoch, length)
+        raise VlpromptError(
+            f"the loss is {float(values[step])} at epoch {epoch + 1}, step {step + 1} (lr {rate:g}, "
+            f"batch {config.batch_size}); try a tenth of the learning rate, clip_norm=1, or precision fp32."
+        )
+    return float(values.double().mean())
+
+
+def make_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a configuration, torch's own."""
+    parameters = parameters or [nn.Parameter(torch.zeros(0))]  # zero-shot learns nothing; torch wants a list of some
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, eps=config.eps)
+
+
+class _Run:
+    """An optimiser and the file that lets an interrupted run go on."""
+
+    def __init__(self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None) -> None:
+        self.parameters = learner.trainable()
+        self.memory = learner.memory()
+        self.optimizer = make_optimizer(list(self.parameters.values()), config)
+        self.path = path
+        self.saved_at = time.monotonic()
+        about = [
+            learner.method(),
+            asdict(learner.config),
+            list(learner.classes),
+            learner.backbone.fingerprint,
+            asdict(config),
+            data,
+        ]
+        self.identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+    def resume(self) -> tuple[list[float], int]:
+        """Losses so far and the epoch to begin with, everything else put back where it was.
+
+        Raises:
+            VlpromptError: The file belongs to a run with other settings.
+        """
+        if self.path is None or not self.path.is_file():
+            return [], 0
+        tensors, meta = checkpoint.load_state(self.path)
+        if meta["identity"] != self.identity:
+            raise VlpromptError(f"{self.path} is the state of a run with other settings; delete it or name another.")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors.pop(f"prompt/{name}"))
+            for name, value in self.memory.items():
+                value.copy_(tensors.pop(f"memory/{name}"))
+        for key, value in tensors.items():
+            _, name, entry = key.split("/")
+            held = value if entry == "step" else value.to(self.parameters[name].device)
+            self.optimizer.state[self.parameters[name]][entry] = held
+        losses = [float(x) for x in meta["losses"]]  # type: ignore[attr-defined]
+        return losses, len(losses)
+
+    def keep(self, epoch: int, losses: list[float]) -> None:
+        """Write the state, unless it was written a moment ago."""
+        if self.path is None or time.monotonic() - self.saved_at < SAVE_SECONDS:
+            return
+        tensors = {f"prompt/{name}": p.detach().cpu() for name, p in self.parameters.items()}
+        tensors |= {f"memory/{name}": value.cpu() for name, value in self.memory.items()}
+        for name, parameter in self.parameters.items():
+            for entry, value in self.optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{name}/{entry}"] = value.detach().cpu()
+        checkpoint.save_state(self.path, tensors, {"identity": self.identity, "epoch": epoch, "losses": losses})
+        self.saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """The run is complete; its state is of no more use."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _own_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Dropout and the like draw from a stream of this epoch alone; the caller's stream is left as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        yield
+
+
+@contextmanager
+def _memory_advice(config: TrainConfig) -> Iterator[None]:
+    """Turn an out-of-memory crash into a line that names the knob."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise VlpromptError(
+                f"out of memory with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens "
+                "(text tokens at once), or use precision bf16."
+            ) from error
+        raise
