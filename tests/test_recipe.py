@@ -49,6 +49,13 @@ def test_no_warmup_and_no_schedule() -> None:
     assert {learning_rate(flat, epoch) for epoch in range(50)} == {0.01}
 
 
+def test_the_cosine_may_end_elsewhere_and_sooner() -> None:
+    config = TrainConfig(epochs=10, lr=0.01, lr_end=0.002, warmup="none")
+    assert learning_rate(config, 10) == pytest.approx(0.002)
+    assert learning_rate(config, 5) == pytest.approx(0.006)
+    assert learning_rate(config, 1.5, epochs=3) == pytest.approx(0.006)  # half of a training cut to 3 epochs
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

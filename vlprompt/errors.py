@@ -27,7 +27,8 @@ def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> Us
         hint: One more sentence on what to do, if there is one.
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(given, names, n=3, cutoff=0.4)
+    lowered = {name.lower(): name for name in reversed(names)}
+    close = [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.4)]
     rest = [name for name in names if name not in close]
     listed = ", ".join((close + rest)[:12]) + (", ..." if len(names) > 12 else "")
     guess = f"; did you mean {close[0]!r}?" if close else ""

@@ -34,4 +34,4 @@ def from_words(clip: Clip, words: str) -> Tensor:
     pieces = clip.tokenizer.check(clip.tokenizer.pieces(words.replace("_", " ")))
     if not pieces:
         raise UsageError(f"no words to start from in {words!r}; give some, such as 'a photo of a'.")
-    return clip.embed_tokens(torch.tensor(pieces)).detach().clone()
+    return clip.embed_tokens(torch.tensor(pieces))

@@ -88,7 +88,7 @@ def _one(name: str, experiment: Experiment, root: Path, *, fresh: bool) -> bool:
     except VlpromptError as error:
         print(f"error: {name}: {error}", file=sys.stderr)
         return False
-    print(f"{outcome.table}\n{len(outcome.results)} results, {outcome.new} of them new, in {kept.relative_to(root)}")
+    print(f"{outcome.table}\nresults in {kept.relative_to(root)}: {len(outcome.results)}, {outcome.new} of them new")
     return True
 
 

@@ -142,7 +142,7 @@ FAMILIES = {
         CLIPA,
         "whole text: its attention is not causal",
     ),
-    "read at start": Family(
+    "causal, read last": Family(
         custom({**TEXT, "pool_type": "last"}), simple, "whole text: its text is read out by 'last', not at end-of-text"
     ),
     "own attention": Family(

@@ -2,6 +2,6 @@
 
 from vlprompt.backbones.clip import Clip
 from vlprompt.backbones.loading import load_clip
-from vlprompt.backbones.prompts import TextPrompt
+from vlprompt.backbones.prompts import TextPrompt, VisualPrompt
 
-__all__ = ["Clip", "TextPrompt", "load_clip"]
+__all__ = ["Clip", "TextPrompt", "VisualPrompt", "load_clip"]

@@ -88,8 +88,8 @@ class ImageTokens:
             return "its own forward is more than embedding, blocks and pooling"
         with torch.enable_grad():
             token = torch.linspace(-1, 1, self.width, device=image.device)[None].requires_grad_()
-            features = self(image, VisualPrompt({0: token}))
-            (gradient,) = torch.autograd.grad(features.square().sum(), token, allow_unused=True)
+            loss = self(image, VisualPrompt({0: token})).square().sum()
+            gradient = torch.autograd.grad(loss, token, allow_unused=True)[0] if loss.requires_grad else None
         return "" if gradient is not None and gradient.any() else "a prompt in it gets no gradient"
 
 

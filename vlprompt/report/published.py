@@ -130,7 +130,7 @@ def _check(record: Any, known: Mapping[str, tuple[type, bool]], what: str) -> No
             raise unknown(f"key of {what}", key, known)
         if not isinstance(item, known[key][0]):
             raise VlpromptError(f"{key} of {what} is {item!r}; it must be of type {known[key][0].__name__}.")
-        if key in ("tasks", "ours") and not all(isinstance(each, str) for each in item):
+        if key in ("tasks", "ours") and isinstance(item, list) and not all(isinstance(name, str) for name in item):
             raise VlpromptError(f"{key} of {what} is {item!r}; it must be a list of names.")
     for key, (_, needed) in known.items():
         if needed and key not in record:

@@ -9,6 +9,7 @@ from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.training import batch_of
 from vlprompt.learners import ZeroShot, ZeroShotConfig
+from vlprompt.templates import Template
 
 METHOD = r"zero-?shot.*"
 INPUTS = ("classnames", "templates", "images")
@@ -20,7 +21,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     templates = tuple(case.words("templates") if "templates" in case.arrays else case.hyper["templates"])
     learner = ZeroShot(clip, names, ZeroShotConfig(templates=templates))
     batch = batch_of(clip, learner, case.tensor("images"))
-    ids = torch.stack([clip.tokenizer([template(name) for name in names]) for template in learner.templates])
+    ids = torch.stack([clip.tokenizer([Template(text)(name) for name in names]) for text in learner.templates])
     with torch.no_grad():
         return {
             "tokenized_prompts": ids,  # (T, C, L)
