@@ -15,7 +15,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_path_on_the_map_exists_and_every_module_is_on_it() -> None:
-    listed = {path.rstrip("/") for path in re.findall(r"^\| `([\w./]+)` \|", README, flags=re.M)}
+    its_map = README.split("\n## Map\n")[1]
+    listed = {path.rstrip("/") for path in re.findall(r"^\| `([\w./]+)` \|", its_map, flags=re.M)}
     assert [path for path in listed if not (ROOT / path).exists()] == []
     modules = {f"vlprompt/{p.name}" for p in (ROOT / "vlprompt").iterdir() if not p.name.startswith("_")}
     tops = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith((".", "_"))}
