@@ -16,11 +16,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+from strokes import FORMS, POINTS, pen_path, variants  # noqa: F401 - FORMS is for the captions
 from torch import Tensor
 from torch.nn import functional as F
-
-from strokes import FORMS as FORMS
-from strokes import POINTS, pen_path, variants
 
 SIDE = 32  # the side of a picture, in pixels
 BANK = 48  # the side of a font's distance field; its glyph fills the middle 32

@@ -1,4 +1,4 @@
-"""Pen strokes for digits, letters and shapes, made up for the tiny CLIP: nobody's handwriting was looked at or traced.
+"""Pen strokes for digits, letters and shapes, made up for the tiny CLIP: nobody's handwriting was seen or traced.
 
 A glyph's strokes are parted by "|". A stroke is its control points, x then y from 0 to 9, y growing downwards. "!" joins
 them by straight lines; otherwise a smooth curve runs through them, and a doubled point is a corner. Variants are parted

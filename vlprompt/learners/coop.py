@@ -95,6 +95,9 @@ def cocoop_paper_recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # n
 
 VARIANTS = {
     "coop-paper": Variant(CoOpConfig(), recipe, "Zhou et al. 2022a (arXiv:2109.01134): M=16, from noise"),
+    "coop-paper-csc": Variant(
+        CoOpConfig(class_specific=True), recipe, "Zhou et al. 2022a: M=16, from noise, a context per class"
+    ),
     "cocoop-paper": Variant(
         CoOpConfig(n_ctx=4, words="a photo of a"),
         cocoop_paper_recipe,
