@@ -1,6 +1,6 @@
 """Pen strokes for digits, letters and shapes, made up for the tiny CLIP: nobody's handwriting was seen or traced.
 
-A glyph's strokes are parted by "|". A stroke is its control points, x then y from 0 to 9, y growing downwards. "!" joins
+A glyph's strokes are parted by "|". A stroke is its control points, x then y from 0 to 9, y growing down. "!" joins
 them by straight lines; otherwise a smooth curve runs through them, and a doubled point is a corner. Variants are parted
 by "/"; a variant may open with a word for its form (one of `FORMS`), which captions use.
 """

@@ -53,8 +53,8 @@ def _pool_type(tower: nn.Module) -> str:
 class SharedPrefix:
     """Exact encoding through a causal tower of open_clip (its own modules, none copied).
 
-    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. A chunk keeps only its
-    input for the backward pass and is computed again there, once there is more than one chunk.
+    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond two
+    chunks' worth of tokens a chunk keeps only its input for the backward pass and is computed again there.
     """
 
     def __init__(self, tower: nn.Module, chunk_tokens: int, lead: int = 1) -> None:
@@ -69,7 +69,8 @@ class SharedPrefix:
         variants = prompt.prefix.shape[0]
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
         chunks = _chunks(prompt.ends, self.chunk_tokens // variants)
-        recompute = len(chunks) > 1 and torch.is_grad_enabled()
+        tokens = variants * int((prompt.ends + 1).sum())
+        recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
         parts = []
         for chosen in chunks:
             ends = prompt.ends[chosen]
