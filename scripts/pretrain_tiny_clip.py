@@ -1,6 +1,8 @@
 """Pre-train the small CLIP that ships with vlprompt, on captioned glyphs drawn afresh for every epoch.
 
-    python scripts/pretrain_tiny_clip.py --out vlprompt/backbones/tiny_clip
+    python scripts/pretrain_tiny_clip.py --out OUT --epochs 18 --images-per-epoch 16000 --threads 1 --bf16
+
+made the weights that ship; the defaults train longer and give another model.
 
 Writes `open_clip_config.json` and `open_clip_model.safetensors` (float16, only the token rows that were trained) to
 --out, and its state to --out/state after every epoch: run the same command again and it goes on from there, to the same

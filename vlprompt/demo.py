@@ -27,7 +27,7 @@ def run(out: Path, seeds: Sequence[int], *, fresh: bool = False) -> None:
     """
     began = time.perf_counter()
     clip, task = load_clip("tiny"), catalog.open_task("digits", None)
-    print(f"frozen model: the bundled tiny CLIP ({clip.fingerprint}); it has never seen handwriting")
+    print(f"frozen model: the bundled tiny CLIP ({clip.fingerprint}); no handwriting was used in its training")
     # Digits are not flipped or cropped: the features of the plain images are computed once.
     bench = Bench(clip, out, FeatureStore(), {"augment": "none"}, fresh=fresh)
     (plain,) = zero_shot.run(bench, task.whole(), [Entry.parse("zero_shot")])
