@@ -92,8 +92,7 @@ def fit(
         run.keep(epoch + 1, losses)
     run.finish()
     learner.eval()
-    count = sum(p.numel() for p in learner.trainable().values())
-    return TrainReport(tuple(losses), time.perf_counter() - began, count, first)
+    return TrainReport(tuple(losses), time.perf_counter() - began, sum(p.numel() for p in run.parameters.values()), first)
 
 
 def _epoch(

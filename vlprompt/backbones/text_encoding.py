@@ -53,8 +53,8 @@ def _pool_type(tower: nn.Module) -> str:
 class SharedPrefix:
     """Exact encoding through a causal tower of open_clip (its own modules, none copied).
 
-    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond two
-    chunks' worth of tokens a chunk keeps only its input for the backward pass and is computed again there.
+    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond two chunks' worth
+    of tokens a chunk keeps only its input for the backward pass and is computed again there.
     """
 
     def __init__(self, tower: nn.Module, chunk_tokens: int, lead: int = 1) -> None:
