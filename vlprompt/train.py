@@ -92,7 +92,7 @@ def fit(
         run.keep(epoch + 1, losses)
     run.finish()
     learner.eval()
-    return TrainReport(tuple(losses), time.perf_counter() - began, sum(p.numel() for p in run.parameters.values()), first)
+    return TrainReport(tuple(losses), time.perf_counter() - began, run.size, first)
 
 
 def _epoch(
@@ -141,6 +141,7 @@ class _Run:
 
     def __init__(self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None) -> None:
         self.parameters = learner.trainable()
+        self.size = sum(p.numel() for p in self.parameters.values())
         self.memory = learner.memory()
         self.optimizer = make_optimizer(list(self.parameters.values()), config)
         self.path = path
