@@ -15,22 +15,27 @@ class Batch:
         index: (B,) int64 positions in the split.
         images: (B, 3, H, W) float32, already normalised.
         features: (B, E) float32 image features, not normalised.
+        views: (B, V, E) float32 features of V views of each image, not normalised, the plain view first.
+        domains: (B,) int64 domain numbers, where a task has several domains.
+        unlabelled: Examples without labels to learn from beside these (domain adaptation), B of their own.
     """
 
     labels: Tensor
     index: Tensor
     images: Tensor | None = None
     features: Tensor | None = None
+    views: Tensor | None = None
+    domains: Tensor | None = None
+    unlabelled: "Batch | None" = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return replace(
-            self,
-            labels=self.labels.to(device),
-            index=self.index.to(device),
-            images=None if self.images is None else self.images.to(device, non_blocking=True),
-            features=None if self.features is None else self.features.to(device, non_blocking=True),
-        )
+        held: dict[str, Tensor | Batch] = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: _moved(value, device) for name, value in held.items()})  # type: ignore[arg-type]
+
+
+def _moved(value: "Tensor | Batch", device: torch.device | str) -> "Tensor | Batch":
+    return value.to(device) if isinstance(value, Batch) else value.to(device, non_blocking=True)

@@ -48,6 +48,7 @@ class Reads(Enum):
 
     FEATURES = "features"
     IMAGES = "images"
+    VIEWS = "views"
 
 
 @dataclass(frozen=True)
