@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import running
-from benchmarks.accuracy.experiment import Experiment, headline, read
+from benchmarks.accuracy.experiment import FEW_SHOT, Experiment, headline, read
 from vlprompt import results
 from vlprompt.errors import UsageError, VlpromptError, unknown
+from vlprompt.report import plots
+from vlprompt.results import Result
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -89,7 +91,18 @@ def _one(name: str, experiment: Experiment, root: Path, *, fresh: bool) -> bool:
         print(f"error: {name}: {error}", file=sys.stderr)
         return False
     print(f"{outcome.table}\nresults in {kept.relative_to(root)}: {len(outcome.results)}, {outcome.new} of them new")
+    if experiment.protocol == FEW_SHOT:
+        _draw(outcome.results, kept.with_suffix(".png"))
     return True
+
+
+def _draw(found: Sequence[Result], path: Path) -> None:
+    """The plot, where matplotlib is installed; the table does not need it."""
+    try:
+        plots.accuracy_by_shots(found, path)
+        print(f"plot in {path.name} beside them")
+    except VlpromptError as error:
+        print(f"no plot: {error}")
 
 
 def _warning_line(message: Warning | str, category: type[Warning], *_: Any) -> None:
