@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-from strokes import FORMS, POINTS, pen_path, variants  # noqa: F401 - FORMS is for the captions
+from strokes import POINTS, pen_path, variants
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -92,12 +92,18 @@ def forms() -> list[tuple[int, int]]:
 
 
 def build_bank(fonts: tuple[str, ...]) -> Bank:
-    """Rasterise the named fonts and lay out the pen strokes; about five seconds."""
+    """Rasterise the named fonts and lay out the pen strokes; about five seconds for twenty fonts.
+
+    Raises:
+        ValueError: None of the fonts has a character for one of the classes.
+    """
     rasters: list[Floats] = []
     faces: list[str] = []
     printed: dict[tuple[int, int], Ints] = {}
     for form in forms():
         found = [(font, field) for font in fonts for char in characters(*form) for field in rasterise(font, char)]
+        if not found:
+            raise ValueError(f"none of {', '.join(fonts)} has a character for {NAMES[form[0]]}; add DejaVuSans.")
         printed[form] = np.arange(len(rasters), len(rasters) + len(found))
         faces += [font for font, _ in found]
         rasters += [field for _, field in found]

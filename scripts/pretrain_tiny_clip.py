@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import glyphs as g
+from strokes import FORMS
 
 MODEL = {
     "embed_dim": 128,
@@ -63,7 +64,7 @@ WORDS: dict[int, list[tuple[list[str], list[str]]]] = {
     g.ASPECT: [(["narrow", "tall"], ["in a narrow form"]), (["wide", "short"], ["in a wide form"])],
     g.CASE: [(["lowercase"], ["in lower case"]), (["capital", "uppercase"], ["in upper case"])],
     g.NOISE: [(["clean"], ["without noise"]), (["noisy", "grainy"], ["with noise"])],
-    g.FORM: [([form], [f"in its {form} form"]) for form in g.FORMS],
+    g.FORM: [([form], [f"in its {form} form"]) for form in FORMS],
 }  # fmt: skip
 PHOTOS = (
     ["a photo of"] * 9
@@ -261,7 +262,7 @@ def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str,
     beside.replace(path)
 
 
-def load_state(path: Path, settings: dict[str, int | bool]) -> tuple[dict[str, Tensor], int]:
+def load_state(path: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], int]:
     """The saved tensors and the number of epochs done; refuses the state of a run with other settings."""
     try:
         with safe_open(path, "pt") as file:
@@ -285,17 +286,19 @@ def write_compact(out: Path, model: open_clip.CLIP, kept: list[int]) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse the flags, train, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    trained = [font for font in g.ROMAN if font not in g.HELD_OUT_FONTS]
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--images-per-epoch", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="the same number gives the same bytes")
     parser.add_argument("--bf16", action="store_true", help="faster on processors that multiply bfloat16 themselves")
+    parser.add_argument("--fonts", nargs="+", choices=trained, default=trained, help="to draw print with; all")
     parser.add_argument("--check-images", type=int, default=1024, help="held-out glyphs to measure on")
     flags = parser.parse_args(argv)
     torch.set_num_threads(flags.threads)
     flags.out.mkdir(parents=True, exist_ok=True)
-    settings = {name: getattr(flags, name) for name in ("epochs", "images_per_epoch", "seed", "bf16")}
+    settings = {name: getattr(flags, name) for name in ("epochs", "images_per_epoch", "seed", "bf16", "fonts")}
     words = Words()
     model = build(len(words.kept), flags.seed).train()
     blocks = max(1, flags.images_per_epoch // BATCH)
@@ -305,8 +308,10 @@ def main(argv: list[str] | None = None) -> None:
         tensors, done = load_state(state, settings)
         run.restore(tensors)
         print(f"going on after epoch {done}", flush=True)
-    bank = g.build_bank(tuple(font for font in g.ROMAN if font not in g.HELD_OUT_FONTS))
-    held_out = g.build_bank(g.HELD_OUT_FONTS)
+    try:
+        bank, held_out = g.build_bank(tuple(flags.fonts)), g.build_bank(g.HELD_OUT_FONTS)
+    except ValueError as error:
+        sys.exit(str(error))
     for epoch in range(done, flags.epochs):
         started = time.monotonic()
         loss = run.train_epoch(epoch, bank)

@@ -21,8 +21,8 @@ pytest.importorskip("matplotlib", reason="the script takes its fonts from matplo
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 COMMAND = [sys.executable, str(SCRIPTS / "pretrain_tiny_clip.py"), "--epochs", "2", "--images-per-epoch", "128"]
-COMMAND += ["--threads", "1", "--check-images", "128", "--out"]
 FONTS = ("DejaVuSans", "cmr10")
+COMMAND += ["--threads", "1", "--check-images", "128", "--fonts", *FONTS, "--out"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,11 @@ def test_it_does_not_go_on_with_other_settings_or_a_damaged_state(
     (tmp_path / "state").write_bytes((whole / "state").read_bytes()[:1000])
     with pytest.raises(SystemExit, match="state is damaged"):
         script.main([*COMMAND[2:], str(tmp_path)])
+
+
+def test_fonts_that_lack_a_class_are_refused(tmp_path: Path, script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="none of cmr10 has a character for circle"):
+        script.main([*COMMAND[2 : COMMAND.index("--fonts")], "--fonts", "cmr10", "--out", str(tmp_path)])
 
 
 def test_a_block_is_a_function_of_its_key_alone(script: ModuleType, bank: Any) -> None:
