@@ -2,18 +2,23 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from vlprompt import learners
 from vlprompt.backbones import load_clip
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
+from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError
+from vlprompt.evaluate import evaluate
 from vlprompt.protocols import few_shot, zero_shot
 from vlprompt.report import plots, tables
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 
+SHOTS = few_shot.SHOTS[-1]
 ROWS = ("zero_shot", "linear_probe", "coop", "coop:coop-paper-csc")
 
 
@@ -39,7 +44,10 @@ def run(out: Path, seeds: Sequence[int], *, fresh: bool = False) -> None:
         print(f"  {row}: {100 * result.metrics['top1']:.1f} % ({result.train_seconds:.1f} s)", flush=True)
     print(f"\n{tables.few_shot_table(found)}\n")
     _draw(found, out / "accuracy_by_shots.png")
-    prompt = out / "prompts" / "few_shot" / task.name / f"coop-16shot-seed{seeds[0]}"
+    prompts = [out / "prompts" / "few_shot" / task.name / f"coop-{SHOTS}shot-seed{seed}" for seed in seeds]
+    before, after = _on_all_not_drawn(bench, task, dict(zip(seeds, prompts, strict=True)))
+    print(f"on every digit that was not drawn: zero-shot {before:.1f} %, coop with {SHOTS} shots {after:.1f} %")
+    prompt = prompts[0]
     size = sum(file.stat().st_size for file in prompt.iterdir()) / 1024
     learner = learners.load(prompt, clip)
     example = task.test[0]
@@ -47,6 +55,18 @@ def run(out: Path, seeds: Sequence[int], *, fresh: bool = False) -> None:
     print(f"prompt: {prompt} ({size:.1f} KB); loaded again, it calls a test image of a")
     print(f"  {task.classes[example.label]} a {answer.label} ({100 * answer.probability:.0f} %)")
     print(f"results: {bench.results_file}; {time.perf_counter() - began:.0f} s in all")
+
+
+def _on_all_not_drawn(bench: Bench, task: Task, prompts: dict[int, Path]) -> tuple[float, float]:
+    """Accuracy of zero-shot and of the prompts on all digits but the drawn ones, in percent, mean over the seeds."""
+    whole, judged = task.whole(), []
+    zero = learners.ZeroShot.for_task(bench.backbone, task, learners.ZeroShotConfig())
+    for seed, folder in prompts.items():
+        drawn = {example.item for example in task.few_shot(SHOTS, seed).train}
+        rest = replace(whole, test=tuple(example for example in whole.test if example.item not in drawn))
+        pair = zero, learners.load(folder, bench.backbone)
+        judged.append([100 * evaluate(learner, rest, store=bench.store).metrics["top1"] for learner in pair])
+    return fmean(before for before, _ in judged), fmean(after for _, after in judged)
 
 
 def _draw(found: Sequence[Result], path: Path) -> None:
