@@ -5,16 +5,18 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import measure, memory, text_side
+from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
-from vlprompt.learners import CoOp, CoOpConfig
+from benchmarks.speed.plain import PlainTexts, difference
+from vlprompt.learners import CoCoOp, CoOp, CoOpConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +26,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    assert command.known() == ["memory", "text_side"]
+    assert command.known() == ["cocoop", "coop_eval", "deep_text", "memory", "text_side"]
     folder = ROOT / "benchmarks" / "speed"
     assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
 
@@ -53,9 +55,12 @@ def test_a_side_that_disagrees_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_missed_targets_are_named() -> None:
-    setting = text_side.Setting(100, 16, rounds=1, faster=12, share=0.55)
-    figures = {"times_faster": 11.0, "share_of_matmul": 0.6, "features_apart": 1e-7, "gradient_apart": 1e-7}
-    assert text_side.misses(setting, figures) == ["times_faster is 11, wanted 12"]
+    figures = {"times_faster": 11.0, "share_of_matmul": 0.6, "features_apart": 1e-7, "gradient_apart": float("nan")}
+    least, most = {"times_faster": 12, "share_of_matmul": 0.55}, {"features_apart": 1e-4, "gradient_apart": 1e-4}
+    assert measure.misses(figures, least=least, most=most) == [
+        "times_faster is 11, wanted 12 or more",
+        "gradient_apart is nan, wanted 0.0001 or less",
+    ]
 
 
 def test_the_plain_side_in_chunks_is_the_plain_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +70,77 @@ def test_the_plain_side_in_chunks_is_the_plain_side(monkeypatch: pytest.MonkeyPa
     text, gradient = text_side.Plain(clip, learner).run(above)
     monkeypatch.setattr(text_side, "PLAIN_CHUNK", 3)
     parts, summed = text_side.Plain(clip, learner).run(above)
-    assert text_side.difference(parts, text) < 1e-5
-    assert text_side.difference(summed, gradient) < 1e-5
+    assert difference(parts, text) < 1e-5
+    assert difference(summed, gradient) < 1e-5
+
+
+def test_the_plain_texts_are_the_librarys() -> None:
+    clip = model(quick=True)
+    texts = PlainTexts(clip, ["cat", "oak tree"], 2, "of a")
+    x = clip.embed_tokens(clip.tokenizer(["x"]))[0, 1]
+    wanted = clip.model.encode_text(clip.tokenizer(["x x of a cat.", "x x of a oak tree."]))
+    context = torch.stack([x, x])
+    assert difference(texts.encode(context), wanted) < 1e-6
+    assert difference(texts.encode(context, {1: context}), wanted) > 1e-3
+
+
+@pytest.mark.parametrize(("benchmark", "lines"), [(cocoop, 2), (deep_text, 2), (coop_eval, 1)])
+def test_the_quick_methods_agree_with_the_plain_way(benchmark: Any, lines: int) -> None:
+    records = list(benchmark.run(quick=True))
+    assert len(records) == lines
+    for record in records:
+        assert not record.missed
+        assert all(value < 1e-4 for name, value in record.figures.items() if name.endswith("apart"))
+        assert all(value > 0 for name, value in record.figures.items() if not name.endswith("apart"))
+
+
+def test_methods_that_disagree_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = PlainTexts.encode
+    monkeypatch.setattr(PlainTexts, "encode", lambda *args, **others: encode(*args, **others).roll(1, 0))
+    for benchmark in (cocoop, deep_text, coop_eval):
+        assert all("apart" in record.missed[-1] for record in benchmark.run(quick=True))
+
+
+def test_what_autograd_keeps_counts_once_and_without_weights() -> None:
+    weights = torch.ones(1000, requires_grad=True)
+    result, kept = measure.kept_bytes(lambda: weights.exp().view(10, 100)[:, :50].square().sum())
+    assert kept == 4000  # exp keeps its result, square keeps half of the same
+    result.backward()
+    assert difference(weights.grad[:50], torch.full((50,), 2 * torch.e**2)) < 1e-6
+    assert measure.kept_bytes(lambda: weights.square().sum())[1] == 4000
+    assert measure.kept_bytes(lambda: weights.square().sum(), apart=[weights])[1] == 0
+    with torch.no_grad():
+        assert measure.kept_bytes(lambda: weights.square().sum())[1] == 0
+
+
+def test_the_loop_over_images_is_the_authors_one_graph() -> None:
+    clip = model(quick=True)
+    plain = cocoop.Plain(CoCoOp(clip, names(5)))
+    batch = cocoop.examples(clip, cocoop.Setting(5, 3, rounds=1))
+    step = plain.step(batch)
+
+    def loss() -> torch.Tensor:
+        return sum(plain.loss(x, y) for x, y in zip(batch.features, batch.labels, strict=True)) / 3
+
+    plain.zero_grad()
+    whole, kept = measure.kept_bytes(loss, [*plain.parameters(), *plain.buffers()])
+    whole.backward()
+    assert step.kept == pytest.approx(kept, rel=1e-3)
+    assert step.loss == pytest.approx(float(whole.detach()), rel=1e-6)
+    for name, gradient in step.gradients.items():
+        assert difference(gradient, plain.get_parameter(name).grad) < 1e-5
+    assert step.gradients.keys() == {"context", *(f"meta_net.{part}" for part in plain.meta_net.state_dict())}
+
+
+def test_text_encoded_for_every_batch_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CoOp, "once", lambda self, name, make: make())
+    (record,) = coop_eval.run(quick=True)
+    assert record.missed == ["text_encodings is 3, wanted 1 or less"]
+
+
+def test_a_step_that_keeps_too_much_fails() -> None:
+    record = cocoop.measured(model(quick=True), cocoop.Setting(5, 2, rounds=1, faster=1e6, memory=1e-6))
+    assert [line.split()[0] for line in record.missed] == ["times_faster", "share_of_memory"]
 
 
 def test_too_much_memory_fails(monkeypatch: pytest.MonkeyPatch) -> None:

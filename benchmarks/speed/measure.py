@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed.jsonl"
 
@@ -112,6 +114,35 @@ def in_turn(sides: Sequence[tuple[Callable[[], Any], int]], rounds: int) -> list
                 returned[side] = call()
                 seconds[side].append(time.perf_counter() - began)
     return [(statistics.median(taken), value) for taken, value in zip(seconds, returned, strict=True)]
+
+
+def misses(figures: Mapping[str, float], *, least: Mapping[str, float], most: Mapping[str, float]) -> list[str]:
+    """A line for every figure that is below what it should be at least or above what it may be at most."""
+    below = [(name, f"{limit:g} or more") for name, limit in least.items() if not figures[name] >= limit]
+    above = [(name, f"{limit:g} or less") for name, limit in most.items() if not figures[name] <= limit]
+    return [f"{name} is {figures[name]:.3g}, wanted {wanted}" for name, wanted in below + above]
+
+
+def kept_bytes(forward: Callable[[], Tensor], apart: Iterable[Tensor] = ()) -> tuple[Tensor, int]:
+    """What a forward pass gives, and the bytes that autograd keeps of it for the backward pass.
+
+    A storage counts once, and whole, however many of its views are kept. What is recomputed in the backward pass
+    (torch.utils.checkpoint) counts with its inputs only.
+
+    Args:
+        forward: The pass.
+        apart: What was there before and does not count: weights, inputs.
+    """
+    sizes: dict[int, int] = {}  # by address: what is kept stays where it is until the backward pass
+
+    def keep(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor.detach()  # the tensor itself would hold the graph that holds it
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = forward()
+    before = {tensor.untyped_storage().data_ptr() for tensor in apart}
+    return result, sum(size for address, size in sizes.items() if address not in before)
 
 
 def peak_memory_gb() -> float:

@@ -7,7 +7,7 @@ from vlprompt.backbones import Clip, load_clip
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.data.transforms import Preprocess
 
-VISION = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}
+VISION = {"image_size": 32, "layers": 3, "width": 64, "head_width": 32, "patch_size": 16}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
 
 

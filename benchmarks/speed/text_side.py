@@ -10,15 +10,15 @@ and given as a share of the best rate of a large matrix product on the same mach
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.measure import Record, in_turn, main
+from benchmarks.speed.measure import Record, in_turn, main, misses
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
+from benchmarks.speed.plain import PlainTexts, difference
 from vlprompt.backbones import Clip
 from vlprompt.learners import CoOp, CoOpConfig
 
@@ -78,18 +78,9 @@ def measured(clip: Clip, setting: Setting, square: int) -> Record:
         "gradient_apart": apart[1],
     }
     about = {"model": clip.name, "classes": setting.classes, "context": setting.context, "rounds": setting.rounds}
-    return Record("text_side", about, figures, misses(setting, figures))
-
-
-def misses(setting: Setting, figures: dict[str, float]) -> list[str]:
-    """Which targets were missed, and whether the sides disagree."""
-    wanted = (
-        ("times_faster", setting.faster, figures["times_faster"] >= setting.faster),
-        ("share_of_matmul", setting.share, figures["share_of_matmul"] >= setting.share),
-        ("features_apart", AGREEMENT, figures["features_apart"] <= AGREEMENT),
-        ("gradient_apart", AGREEMENT, figures["gradient_apart"] <= AGREEMENT),
-    )
-    return [f"{name} is {figures[name]:.3g}, wanted {limit:g}" for name, limit, reached in wanted if not reached]
+    least = {"times_faster": setting.faster, "share_of_matmul": setting.share}
+    most = {"features_apart": AGREEMENT, "gradient_apart": AGREEMENT}
+    return Record("text_side", about, figures, misses(figures, least=least, most=most))
 
 
 def ours(learner: CoOp, above: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,37 +96,20 @@ class Plain:
     """CoOp as it is usually written: every class with all its positions through open_clip's own modules."""
 
     def __init__(self, clip: Clip, learner: CoOp) -> None:
-        self.model = clip.model
         self.context = learner.context.detach().clone().requires_grad_()
-        filler = " ".join(["x"] * len(self.context))
-        self.ids = clip.tokenizer([f"{filler} {name}." for name in learner.classes])
-        self.embedded = clip.embed_tokens(self.ids)
+        self.texts = PlainTexts(clip, learner.classes, len(self.context))
 
     def run(self, above: Tensor) -> tuple[Tensor, Tensor]:
         """Text features (C, E) and the context's gradient (M, D)."""
         self.context.grad = None
         parts = []
-        for first in range(0, len(self.ids), PLAIN_CHUNK):
+        for first in range(0, len(above), PLAIN_CHUNK):
             chosen = slice(first, first + PLAIN_CHUNK)
-            text = self._encode(self.ids[chosen], self.embedded[chosen])
-            text.backward(above[chosen])
+            text = self.texts.encode(self.context, chosen=chosen)
+            text.backward(above[chosen])  # type: ignore[no-untyped-call]
             parts.append(text.detach())
         assert self.context.grad is not None
         return torch.cat(parts), self.context.grad
-
-    def _encode(self, ids: Tensor, embedded: Tensor) -> Any:
-        """(C, 77) ids and their embeddings (C, 77, D) -> (C, E)."""
-        count, model = len(self.context), self.model
-        context = self.context.expand(len(ids), -1, -1)
-        x = torch.cat([embedded[:, :1], context, embedded[:, 1 + count :]], dim=1)
-        x = model.transformer(x + model.positional_embedding, attn_mask=model.attn_mask)
-        x = model.ln_final(x)
-        return x[torch.arange(len(ids)), ids.argmax(dim=-1)] @ model.text_projection
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference as a share of the largest entry."""
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def matrix_rate(matrix: Tensor, times: int = 4) -> float:
