@@ -209,6 +209,12 @@ def test_memory_grows_with_the_chunk_and_not_with_the_classes(build: Build, name
     assert growth(build(name).clip(chunk_tokens=20)) < growth(build(name).clip(chunk_tokens=10**6)) / 10
 
 
+def test_long_names_do_not_pad_the_short_ones(build: Build) -> None:
+    clip = build("clip").clip()
+    short, long = ["cat", "dog"] * 40, ["a very old steam train", "the very old steam train"] * 10
+    assert saved_bytes(clip, short + long) < 1.05 * (saved_bytes(clip, short) + saved_bytes(clip, long))
+
+
 @pytest.mark.parametrize("name", ["clip", "worldwide mt5", "siglip", "coca", "roberta"])
 def test_a_class_does_not_depend_on_its_neighbours(build: Build, name: str) -> None:
     clip = build(name).clip(chunk_tokens=30)

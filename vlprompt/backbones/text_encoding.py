@@ -19,6 +19,7 @@ from vlprompt.backbones.prompts import TextPrompt
 from vlprompt.errors import UsageError
 
 KeysValues = tuple[Tensor, Tensor]  # each (G, H, P, d)
+ENOUGH_TOKENS = 128  # in a chunk; beyond, a processor's matrix units gain less than padding costs (2 cores, ViT-B/16)
 
 
 class TextEncoder(Protocol):
@@ -53,8 +54,8 @@ def _pool_type(tower: nn.Module) -> str:
 class SharedPrefix:
     """Exact encoding through a causal tower of open_clip (its own modules, none copied).
 
-    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond two chunks' worth
-    of tokens a chunk keeps only its input for the backward pass and is computed again there.
+    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond twice
+    `chunk_tokens` in all, a chunk keeps only its input for the backward pass and is computed again there.
     """
 
     def __init__(self, tower: nn.Module, chunk_tokens: int, lead: int = 1) -> None:
@@ -68,7 +69,7 @@ class SharedPrefix:
         known = self._prefix(prompt.prefix.to(dtype), prompt.deep)
         variants = prompt.prefix.shape[0]
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
-        chunks = _chunks(prompt.ends, self.chunk_tokens // variants)
+        chunks = _chunks(prompt.ends, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
         tokens = variants * int((prompt.ends + 1).sum())
         recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
         parts = []
@@ -199,13 +200,18 @@ def _project(tower: Any, x: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Module) else x @ projection  # type: ignore[no-any-return]
 
 
-def _chunks(ends: Tensor, budget: int) -> list[Tensor]:
-    """Texts in chunks of at most `budget` padded tokens, texts of like length together; (c,) indices each."""
+def _chunks(ends: Tensor, budget: int, enough: int) -> list[Tensor]:
+    """Texts in chunks of at most `budget` padded tokens, texts of like length together; (c,) indices each.
+
+    A chunk that has `enough` tokens takes no longer texts in, which would pad all of it.
+    """
     lengths, order = (ends + 1).sort(stable=True)
     chunks: list[Tensor] = []
-    first = 0
+    first = longest = 0
     for last, length in enumerate(lengths.tolist()):
-        if last > first and (last + 1 - first) * length > budget:
+        grows = length > longest and (last - first) * longest >= enough
+        if last > first and (grows or (last + 1 - first) * length > budget):
             chunks.append(order[first:last])
             first = last
+        longest = length
     return [*chunks, order[first:]]
