@@ -30,7 +30,7 @@ AGREEMENT = 1e-4  # of the largest entry
 
 @dataclass(frozen=True)
 class Setting:
-    """Numbers of classes and images, repetitions, and the targets (memory: our share of the plain side's)."""
+    """Numbers of classes and images, repetitions, and the targets (memory: our share of the plain side's; 1: none)."""
 
     classes: int
     batch: int
@@ -121,9 +121,9 @@ class Plain(nn.Module):
         weights = [*self.parameters(), *self.buffers()]
         total, kept = 0.0, 0
         for image, label in zip(batch.features, batch.labels, strict=True):
-            loss, bytes_ = kept_bytes(lambda x=image, y=label: self.loss(x, y) / len(batch), apart=weights)
+            loss, of_image = kept_bytes(lambda x=image, y=label: self.loss(x, y) / len(batch), apart=weights)
             loss.backward()  # type: ignore[no-untyped-call]
-            total, kept = total + float(loss.detach()), kept + bytes_
+            total, kept = total + float(loss.detach()), kept + of_image
         learned = {name: p for name, p in self.named_parameters() if p.requires_grad}
         return Step(total, _gradients(learned), kept)
 
