@@ -122,7 +122,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         Raises:
             UsageError: The method cannot.
         """
-        raise UsageError(f"{cls.method()} cannot adapt {learner.method()}; use it alone, or one that wraps others.")
+        raise UsageError(f"{cls.method()} cannot adapt {learner.method()}; use it alone or a method that wraps others.")
 
     @classmethod
     def method(cls) -> str:

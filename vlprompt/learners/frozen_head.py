@@ -65,7 +65,9 @@ class FrozenHead(PromptLearner[Clip], abc.ABC):
                 "alone or over zero_shot."
             )
         own = replace(config, templates=config.templates or learner.templates)
-        return cls(learner.backbone, learner.classes, own, seed=learner.seed)
+        head = cls(learner.backbone, learner.classes, own, seed=learner.seed)
+        head.follows_task = learner.follows_task and not config.templates
+        return head
 
     @classmethod
     def templates_of(cls, task: Task, config: Any) -> tuple[str, ...]:  # noqa: ARG003
