@@ -84,7 +84,7 @@ def test_views_that_are_all_the_same_give_their_answer(small: Clip, single: Clip
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs 2 views or more"):
+    with pytest.raises(UsageError, match="views is 1; mta needs 2 views or more"):
         MTAConfig(views=1)
     with pytest.raises(UsageError, match="lambda_y 0"):
         MTAConfig(lambda_y=0)

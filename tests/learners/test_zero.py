@@ -60,7 +60,7 @@ def test_the_most_certain_views_vote(small: Clip, names: tuple[str, ...]) -> Non
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs 2 views or more"):
+    with pytest.raises(UsageError, match="views is 1; zero needs 2 views or more"):
         ZeroConfig(views=1)
     with pytest.raises(UsageError, match="a share of the views"):
         ZeroConfig(confident=0)

@@ -46,7 +46,7 @@ class MTAConfig(HeadConfig):
         """Raise UsageError for a single view, or weights that cannot be."""
         super().__post_init__()
         if self.views < 2:
-            raise UsageError(f"mta.views is {self.views}; a mode needs 2 views or more (one view alone is zero_shot).")
+            raise UsageError(f"views is {self.views}; mta needs 2 views or more (paper: 64); one alone is zero_shot.")
         if not (self.lambda_y > 0 and self.lambda_q >= 0):
             raise UsageError(f"lambda_y {self.lambda_y} must be above 0, lambda_q {self.lambda_q} 0 or more.")
 

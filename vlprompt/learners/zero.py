@@ -39,7 +39,7 @@ class ZeroConfig(HeadConfig):
         """Raise UsageError for a single view, or a share that is none."""
         super().__post_init__()
         if self.views < 2:
-            raise UsageError(f"zero.views is {self.views}; a vote needs 2 views or more (one view alone is zero_shot).")
+            raise UsageError(f"views is {self.views}; zero needs 2 views or more (paper: 64); one alone is zero_shot.")
         if not 0 < self.confident <= 1:
             raise UsageError(f"zero.confident is {self.confident}; it is a share of the views, above 0 and at most 1.")
 
