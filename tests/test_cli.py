@@ -92,6 +92,56 @@ def test_a_prompt_is_used_on_images_with_other_classes(tmp_path: Path, capsys: p
     assert len(load_digits().target) == 1797
 
 
+def test_test_time_prints_before_and_after_and_report_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = twelve_digits(tmp_path / "photos")
+    command = ["test-time", "--task", str(folder), "--out", str(tmp_path), "--seeds", "1"]
+    cli.main([*command, "--learners", "zero_shot", "mta", "tda", "--set", "mta.views=4"])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("mta (views=4), episodic", "tda, online", "gain", "ECE before", "s/image"))
+    cli.main(["report", str(tmp_path / "results.jsonl")])
+    assert out.splitlines()[:9] == capsys.readouterr().out.splitlines()[:9]
+
+
+def test_predict_adapts_to_ones_own_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = twelve_digits(tmp_path / "photos")
+    images = sorted(map(str, folder.rglob("*.png")))[:3]
+    where = ["--task", str(folder), "--out", str(tmp_path), "--seeds", "1", *QUICK]
+    cli.main(["few-shot", *where, "--shots", "1", "--learners", "zero_shot", "coop"])
+    prompts = {path.name.split("-")[0]: str(path) for path in (tmp_path / "prompts" / "few_shot" / "photos").iterdir()}
+    capsys.readouterr()
+
+    def told(*more: str) -> list[dict[str, float]]:
+        cli.main(["predict", prompts["zero_shot"], *images, "--json", *more])
+        return [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
+
+    adapted = told("--adapt", "zero", "--set", "zero.views=4", "zero.confident=1.0")
+    assert len(adapted) == 3
+    votes = [4 * share for answer in adapted for share in answer.values()]
+    assert adapted == told("--adapt", "zero", "--set", "zero.views=4", "zero.confident=1.0") != told()
+    assert all(min(abs(vote - k) for k in (0, 0.8, 1.6, 2.4, 1, 2, 3, 4)) < 1e-3 for vote in votes), "shares of votes"
+    silent = told("--adapt", "tda", "--set", "tda.positive_alpha=0", "tda.negative_alpha=0")
+    assert silent == [pytest.approx(answer, abs=1e-5) for answer in told()]
+    for adapt, said in (
+        ("mta", "not on what coop has learned"),
+        ("coop", "coop cannot adapt coop"),
+        ("mta+coop", "give mta alone"),
+        ("mtb", "did you mean 'mta'"),
+    ):
+        assert said in fails(["predict", prompts["coop"], images[0], "--adapt", adapt], 2, capsys)
+
+
+def twelve_digits(folder: Path) -> Path:
+    """Six handwritten zeros and six ones, as files."""
+    from vlprompt import load_task
+
+    task = load_task("digits")
+    for label, name in enumerate(("zero", "one")):
+        (folder / name).mkdir(parents=True)
+        for example in [e for e in task.test if e.label == label][:6]:
+            task.images.open(example.item).save(folder / name / f"{example.item}.png")
+    return folder
+
+
 def test_report_reads_results_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--out", str(tmp_path), "--seeds", "1", *QUICK]
     cli.main(["few-shot", *where, "--shots", "1", "2", "--learners", "zero_shot", "coop"])
@@ -132,6 +182,11 @@ def test_cache_looks_and_clears(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["few-shot", "--task", "caltech101", "--root", "/nowhere"], 1, "/nowhere/caltech-101"),
         (["base-to-new", "--learners", "linear_probe"], 2, "one weight vector per class"),
         (["base-to-new", "--learners", "coop", "--set", "coop.class_specific=true"], 2, "class-specific"),
+        (["test-time", "--learners", "mta", "--set", "mta.views=1"], 2, "mta needs 2 views or more"),
+        (["test-time", "--learners", "tda", "--set", "tda.views=0"], 2, "views is 0; give 1"),
+        (["test-time", "--learners", "zero", "--set", "zero.views=900000000"], 2, "views at most"),
+        (["test-time", "--learners", "mta+coop"], 2, "not on what coop has learned"),
+        (["test-time", "--task", "digits-c/noise-9"], 2, "severity '9'"),
         (["predict", "/nowhere/prompt", "a.png"], 1, "/nowhere/prompt"),
         (["report", "/nowhere/results.jsonl"], 1, "/nowhere/results.jsonl"),
     ],
@@ -139,7 +194,7 @@ def test_cache_looks_and_clears(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_mistakes_are_answered_in_one_line(
     arguments: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if arguments[0] in ("few-shot", "base-to-new"):
+    if arguments[0] in ("few-shot", "base-to-new", "test-time"):
         arguments = [*arguments, "--out", str(tmp_path)]
     assert said in fails(arguments, code, capsys)
     assert not (tmp_path / "results.jsonl").exists()

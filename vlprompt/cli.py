@@ -19,7 +19,7 @@ from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
-from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, zero_shot
+from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, test_time, zero_shot
 from vlprompt.report import plots, tables
 from vlprompt.report import published as published_numbers
 from vlprompt.report.paper import beside
@@ -77,7 +77,7 @@ class Where:
         """The rows of a table, from "coop" and "coop:cocoop-paper"."""
         settings = by_owner(self.set)
         entries = [Entry.parse(name, settings) for name in names]
-        used = {entry.method for entry in entries} | {"train"}
+        used = {part.method for entry in entries for part in entry.parts} | {"train"}
         for owner in settings.keys() - used:
             raise UsageError(f"--set {owner}.…: {owner} is not among the learners of this run; known: {sorted(used)}.")
         return entries
@@ -224,10 +224,30 @@ def domain_shift_(
     _show(found, where, partial(tables.transfer_table, protocol="domain_shift"))
 
 
+def at_test_time(
+    where: OmitArgPrefixes[Where],
+    learners: tuple[str, ...] = ("zero_shot", "mta", "zero", "tda"),
+    shots: int = test_time.SHOTS,
+    seeds: tuple[int, ...] = test_time.SEEDS,
+) -> None:
+    """Adapt to each test image, judge before and after.
+
+    Args:
+        where: The model, the data and the folder of the run.
+        learners: Rows of the table; tpt+coop:cocoop-paper is tpt over a prompt that coop:cocoop-paper trains first.
+        shots: Images a class to train on, where something is trained.
+        seeds: Of the views, of the order of online methods, of the draw and of training.
+    """
+    task, bench = where.open_task(), where.bench()
+    _show(test_time.run(bench, task, where.entries(learners), shots, seeds), where, tables.stream_table)
+
+
 def predict(
     prompt: Positional[Path],
     images: Positional[tuple[Path, ...]],
     classes: tuple[str, ...] = (),
+    adapt: str = "",
+    set: tuple[str, ...] = (),  # noqa: A002
     backbone: str = "",
     pretrained: str = "",
     precision: str = "fp32",
@@ -240,6 +260,9 @@ def predict(
         prompt: The folder that holds prompt.safetensors.
         images: Image files.
         classes: Other class names than those it was trained with.
+        adapt: Adapt to each image with this method (mta, zero, tda:tda-paper-shift); over a prompt that was trained if
+            it can wrap one.
+        set: Changed settings of it, as mta.views=32.
         backbone: The frozen model, where it is not found under the name it was trained with.
         pretrained: Its weights.
         precision: fp32 or bf16.
@@ -252,6 +275,11 @@ def predict(
         backbone, pretrained = learners.backbone_of(prompt)
     clip = load_clip(backbone, pretrained, precision=precision, device=device)
     learner = learners.load(prompt, clip, list(classes) or None)
+    if adapt:
+        entry = Entry.parse(adapt, by_owner(set))
+        if entry.over:
+            raise UsageError(f"--adapt {adapt}: what is adapted is the prompt in {prompt}; give {entry.method} alone.")
+        learner = entry.kind.over(learner, entry.config)
     for path, answer in zip(images, learner.classify(images), strict=True):
         if json:
             print(_json({"image": str(path), **asdict(answer)}))
@@ -281,6 +309,7 @@ def report(
         ("base_to_new", tables.base_to_new_table),
         ("cross_dataset", tables.transfer_table),
         ("domain_shift", partial(tables.transfer_table, protocol="domain_shift")),
+        ("test_time", tables.stream_table),
     ):
         chosen = [result for result in found if result.protocol == protocol]
         if chosen:
@@ -313,6 +342,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "base-to-new": base_to_new_,
     "cross-dataset": cross_dataset_,
     "domain-shift": domain_shift_,
+    "test-time": at_test_time,
     "predict": predict,
     "report": report,
     "cache": cache,

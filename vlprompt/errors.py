@@ -2,7 +2,8 @@
 
 import difflib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class VlpromptError(Exception):
@@ -38,3 +39,18 @@ def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> Us
 def warn(message: str) -> None:
     """Show the user one line without stopping the work."""
     warnings.warn(message, VlpromptWarning, stacklevel=3)
+
+
+@contextmanager
+def out_of_memory(advice: str) -> Iterator[None]:
+    """Turn an out-of-memory crash into one line that says what to lower.
+
+    Raises:
+        VlpromptError: Memory ran out within.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error):
+            raise VlpromptError(f"out of memory {advice}") from error
+        raise

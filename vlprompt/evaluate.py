@@ -12,7 +12,7 @@ from vlprompt import feed
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, out_of_memory, warn
 from vlprompt.learners.base import PromptLearner
 from vlprompt.metrics import compute
 
@@ -28,12 +28,14 @@ class Scores:
         scores: (N, C) class scores, float32.
         labels: (N,) int64, -1 where unknown.
         seconds: Time taken.
+        predict_seconds: What of it the learner took, given its features or images.
     """
 
     metrics: dict[str, float]
     scores: Tensor
     labels: Tensor
     seconds: float
+    predict_seconds: float = 0.0
 
 
 def evaluate(
@@ -42,6 +44,7 @@ def evaluate(
     names: Sequence[str] = METRICS,
     *,
     store: FeatureStore | None = None,
+    adapt: bool = True,
 ) -> Scores:
     """Score every example of a task's test split (or of some batches) and compute metrics.
 
@@ -49,28 +52,45 @@ def evaluate(
         learner: Any method; its classes must include the task's. Those that the task lacks are left out of the scores
             (ImageNet-A and -R have 200 of ImageNet's 1,000).
         data: A task, or batches in order.
-        names: Metrics, see `vlprompt.metrics`.
+        names: Metrics, see `vlprompt.metrics`; where no label is known there are none, and a warning says so.
         store: Where features of frozen towers are kept; the user's cache by default.
+        adapt: Whether the learner may adapt to the test images, if that is what it does (`predict`, not `forward`).
 
     Raises:
         UsageError: The task has no test images, or a class that the learner does not know.
+        VlpromptError: Memory runs out.
     """
     began = time.perf_counter()
     columns: list[int] | None = None
+    name = "this data"
     if isinstance(data, Task):
         if not data.test:
             raise UsageError(f"{data.name} has no test images.")
-        columns = columns_of(learner, data)
+        columns, name = columns_of(learner, data), data.name
         data = feed.judging(learner, data, data.test, store or FeatureStore())
-    learner.eval()
-    parts, labels = [], []
+    with out_of_memory("while judging; use fewer views or classes at once, or precision bf16."):
+        scores, labels, spent = _answers(learner.eval(), data, columns, adapt=adapt)
+    known = bool((labels >= 0).any())
+    if not known:
+        warn(f"{name} has no labels ({len(labels)} images): there are scores and predictions, no accuracy.")
+    measured = compute(names, scores, labels) if known else {}
+    return Scores(measured, scores, labels, time.perf_counter() - began, spent)
+
+
+def _answers(
+    learner: PromptLearner[Any], data: Batches, columns: list[int] | None, *, adapt: bool
+) -> tuple[Tensor, Tensor, float]:
+    """(N, C) float32 scores and (N,) labels of one stream, and the seconds the learner took for them."""
+    learner.forget()
+    answer = learner.predict if adapt else torch.no_grad()(learner.forward)
+    parts, labels, spent = [], [], 0.0
     for batch in data.epoch(0):
-        found = learner.predict(batch.to(learner.backbone.device)).float().cpu()
+        began = time.perf_counter()
+        found = answer(batch.to(learner.backbone.device)).float().cpu()
+        spent += time.perf_counter() - began
         parts.append(found if columns is None else found[:, columns])
         labels.append(batch.labels.cpu())
-    scores, known = torch.cat(parts), torch.cat(labels)
-    measured = compute(names, scores, known) if bool((known >= 0).any()) else {}
-    return Scores(measured, scores, known, time.perf_counter() - began)
+    return torch.cat(parts), torch.cat(labels), spent
 
 
 def columns_of(learner: PromptLearner[Any], task: Task) -> list[int] | None:

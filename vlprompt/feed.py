@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
 from vlprompt.data.task import Example, Task
 from vlprompt.data.transforms import Transform, test_transform, train_transform
+from vlprompt.data.views import ENCODED_AT_ONCE, encode_views
 from vlprompt.errors import UsageError
 from vlprompt.learners.base import PromptLearner, Reads
 from vlprompt.recipe import TrainConfig, views_per_image
 
 Learner = PromptLearner[Any]
 TEST_BATCH = 100  # Dassl's
+TEST_VIEWS = 64  # TPT's; with more views of an image there are fewer images in a batch
 
 
 def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureStore, *, workers: int = 0) -> Batches:
@@ -55,10 +57,17 @@ def before_training(
 
 
 def judging(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Batches:
-    """Batches in order, everything once, without augmentation."""
+    """Batches in order, everything once, without augmentation but for the views that a learner wants to see.
+
+    Raises:
+        UsageError: Its views do not fit in memory.
+    """
+    transform = learner.test_transform
+    if learner.reads is Reads.VIEWS:
+        return _test_views(learner, task, examples, store, transform)
     if learner.reads is Reads.IMAGES:
-        return ImageBatches(task.images, examples, test_transform(learner.backbone.preprocess), batch_size=TEST_BATCH)
-    features = _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
+        return ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
+    features = _features(learner, task, examples, store, transform)
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
 
 
@@ -98,6 +107,33 @@ def _views(learner: Learner, task: Task, config: TrainConfig, store: FeatureStor
     return torch.stack([_features(learner, task, task.train, store, transform, view=view) for view in range(views)])
 
 
+def _test_views(
+    learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore, transform: Transform
+) -> ViewBatches:
+    """Batches of (B, V, E); the store keeps the views of an image as one row, for all learners that want the same."""
+    wish, encode = learner.test_views, encoder(learner)
+
+    def views(positions: Sequence[int]) -> Tensor:
+        rows = store.get(
+            lambda images: encode_views(encode, images).flatten(1),
+            _space(learner),
+            transform,
+            task.images,
+            [examples[position] for position in positions],
+            seeds=wish.seed,
+            batch_size=max(1, ENCODED_AT_ONCE // wish.count),
+        )  # (B, V * E)
+        return rows.reshape(len(rows), wish.count, -1)
+
+    batch_size = max(1, TEST_BATCH * TEST_VIEWS // max(wish.count, TEST_VIEWS))
+    return ViewBatches(views, labels_of(examples), batch_size=batch_size)
+
+
+def _space(learner: Learner) -> str:
+    """What the store knows an encoder by."""
+    return f"{learner.backbone.fingerprint}-{learner.backbone.precision}"
+
+
 def _features(
     learner: Learner,
     task: Task,
@@ -110,7 +146,7 @@ def _features(
     """(N, E) features of one view of every example, from the store where they are known."""
     features: Tensor = store.get(
         encoder(learner),
-        f"{learner.backbone.fingerprint}-{learner.backbone.precision}",
+        _space(learner),
         transform,
         task.images,
         examples,

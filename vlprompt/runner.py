@@ -31,6 +31,7 @@ class Entry:
         config: The method's configuration.
         published: The setting it started from.
         changed: Names of what was changed, for the label.
+        over: What is trained first, for a method that adapts another to each test image.
     """
 
     method: str
@@ -38,25 +39,55 @@ class Entry:
     config: Any
     published: Variant
     changed: Mapping[str, Any] = field(default_factory=dict)
+    over: "Entry | None" = None
 
     @classmethod
     def parse(cls, text: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> "Entry":
-        """Read "coop" or "coop:cocoop-paper", with changed settings by method name.
+        """Read "coop", "coop:cocoop-paper" or, for a method over a trained one, "tpt+coop:cocoop-paper".
+
+        Args:
+            text: Methods, each with the name of a published setting after a colon, the trained one last.
+            settings: Changed settings by method name.
 
         Raises:
             UsageError: No such method, published setting or setting.
         """
-        method, _, which = text.partition(":")
+        outer, plus, inner = text.partition("+")
+        method, _, which = outer.partition(":")
         name, published = learners.variant(method, which)
         changed = dict((settings or {}).get(method, {}))
         config = learners.make_config(type(published.config), {**vars(published.config), **changed})
-        return cls(method, name, config, published, changed)
+        return cls(method, name, config, published, changed, cls.parse(inner, settings) if plus else None)
 
     @property
     def label(self) -> str:
-        """How the row is named: the variant where it is not the first, and what was changed."""
+        """How the row is named: the variant where it is not the first, what was changed, and what it is over."""
         extra = [] if self.variant == next(iter(learners.variants(self.method))) else [self.variant]
-        return " ".join([self.method, *extra, *(f"{key}={value}" for key, value in sorted(self.changed.items()))])
+        extra += [f"{key}={value}" for key, value in sorted(self.changed.items())]
+        return " ".join([self.method, *extra, *(["over", self.over.label] if self.over else [])])
+
+    @property
+    def kind(self) -> type[PromptLearner[Any]]:
+        """The learner's class."""
+        return learners.learner_class(self.method)
+
+    @property
+    def parts(self) -> tuple["Entry", ...]:
+        """This entry and those it is over; the last is what is trained."""
+        return (self, *(self.over.parts if self.over else ()))
+
+    @property
+    def learns(self) -> bool:
+        """Whether training images make a difference."""
+        return self.parts[-1].kind.learns
+
+    def around(self, learner: PromptLearner[Any]) -> PromptLearner[Any]:
+        """The whole entry, given the learner of its last part.
+
+        Raises:
+            UsageError: A method cannot adapt the one it is over.
+        """
+        return self.kind.over(self.over.around(learner), self.config) if self.over else learner
 
 
 @dataclass(frozen=True)
@@ -96,7 +127,16 @@ class Bench:
         self._build(entry, train, judged, seed=0)
 
     def run(
-        self, protocol: str, entry: Entry, train: Task, judged: Mapping[str, Task], *, shots: int, seed: int
+        self,
+        protocol: str,
+        entry: Entry,
+        train: Task,
+        judged: Mapping[str, Task],
+        *,
+        shots: int,
+        seed: int,
+        before: bool = False,
+        notes: Mapping[str, Any] | None = None,
     ) -> Result:
         """Train and judge, or find the result of the same run in `results.jsonl`.
 
@@ -107,11 +147,13 @@ class Bench:
             judged: Tasks to judge on, by the prefix of their metrics ("" for none).
             shots: Images a class, for the result.
             seed: Of everything random.
+            before: Judge it also before it adapts to the test images, with metrics `before_...`.
+            notes: What else to keep in the result.
 
         Raises:
             UsageError: The learner cannot do this; before any training starts.
         """
-        config = self._training(entry, shots, train.name, seed)
+        config = self._training(entry.parts[-1], shots, train.name, seed)
         learner = self._build(entry, train, judged, seed=seed)
         result = self._describe(protocol, entry, learner, config, [train, *judged.values()], shots, seed)
         known = None if self.fresh else self._known(result.key)
@@ -121,19 +163,29 @@ class Bench:
         with closing(self._tracker(entry, config, seed)) as tracker:
             report = fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
         learner.save(self.out / "prompts" / _folder(protocol, entry, train, shots, seed))
-        scores = {}
-        for part, task in judged.items():
-            if not (learner.keeps_classes or task is train):
-                learner.begin_task(task)
-            scores[part] = evaluate(learner, task, store=self.store)
-        result = _complete(result, scores, report)
+        scores, earlier = self._judge(entry.around(learner), train, judged, before=before)
+        result = _complete(replace(result, extra=notes or {}), scores, earlier, report)
         results.append(self.results_file, result)
         return result
 
+    def _judge(
+        self, learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task], *, before: bool
+    ) -> tuple[dict[str, Scores], dict[str, Scores]]:
+        """Scores by part, and those before the learner adapted where they are asked for."""
+        scores, earlier = {}, {}
+        for part, task in judged.items():
+            if not (learner.keeps_classes or task is train):
+                learner.begin_task(task)
+            if before:
+                earlier[f"{part}_before" if part else "before"] = evaluate(learner, task, store=self.store, adapt=False)
+            scores[part] = evaluate(learner, task, store=self.store)
+        return scores, earlier
+
     def _build(self, entry: Entry, train: Task, judged: Mapping[str, Task], *, seed: int) -> PromptLearner[Any]:
-        kind = learners.learner_class(entry.method)
-        learner = kind.for_task(self.backbone, train, entry.config, seed=seed)
-        refuse(learner, train, judged)
+        """The learner that is to be trained, after checking that the whole entry can be judged."""
+        last = entry.parts[-1]
+        learner = last.kind.for_task(self.backbone, train, last.config, seed=seed)
+        refuse(entry.around(learner), train, judged)
         return learner
 
     def _training(self, entry: Entry, shots: int, task: str, seed: int) -> TrainConfig:
@@ -181,11 +233,18 @@ class Bench:
             classes=len(tasks[0].classes),
             shots=shots,
             seed=seed,
-            config=asdict(learner.config),
+            config=asdict(entry.around(learner).config) | _below(entry, learner),
             train_config=asdict(config) if config.epochs else {},
             augment=config.augment,
             versions=results.versions(),
         )
+
+
+def _below(entry: Entry, learner: PromptLearner[Any]) -> dict[str, Any]:
+    """The configurations of what an entry is over, if it is over anything."""
+    if entry.over is None:
+        return {}
+    return {"over": asdict(entry.over.around(learner).config) | _below(entry.over, learner)}
 
 
 def _without_path(backbone: str) -> str:
@@ -197,19 +256,24 @@ def _without_path(backbone: str) -> str:
     return Path(folder).resolve().name + given[len(folder) :]
 
 
-def _complete(result: Result, scores: Mapping[str, Scores], report: TrainReport) -> Result:
+def _complete(
+    result: Result, scores: Mapping[str, Scores], earlier: Mapping[str, Scores], report: TrainReport
+) -> Result:
     """The result line with what came out; metrics carry the prefix of the task they were judged on."""
     measured = {
         (f"{part}_{name}" if part else name): value
-        for part, judged in scores.items()
+        for part, judged in {**scores, **earlier}.items()
         for name, value in judged.metrics.items()
     }
+    examples = sum(len(judged.labels) for judged in scores.values())
+    each = sum(judged.predict_seconds for judged in scores.values()) / examples
     if {"base_top1", "new_top1"} <= measured.keys():
         measured["harmonic_mean"] = metrics.harmonic_mean(measured["base_top1"], measured["new_top1"])
     return replace(
         result,
         metrics=measured,
-        examples=sum(len(judged.labels) for judged in scores.values()),
+        examples=examples,
+        extra={**result.extra, "seconds_per_image": each},
         trainable_parameters=report.parameters,
         train_seconds=report.seconds,
         eval_seconds=sum(judged.seconds for judged in scores.values()),
@@ -264,7 +328,7 @@ def transfer(
     for entry in entries:
         bench.check(entry, source, judged)
     for entry in entries:
-        learns = learners.learner_class(entry.method).learns
-        for seed in seeds if learns else (0,):
-            drawn = source.few_shot(shots, seed) if learns else source
-            yield bench.run(protocol, entry, drawn, {**judged, source.name: drawn}, shots=shots * learns, seed=seed)
+        for seed in seeds if entry.learns else (0,):
+            drawn = source.few_shot(shots, seed) if entry.learns else source
+            judged[source.name] = drawn
+            yield bench.run(protocol, entry, drawn, judged, shots=shots * entry.learns, seed=seed)

@@ -18,7 +18,7 @@ from vlprompt import checkpoint, feed
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError
+from vlprompt.errors import VlpromptError, out_of_memory
 from vlprompt.learners.base import PromptLearner
 from vlprompt.recipe import TrainConfig, learning_rate
 from vlprompt.track import Silent, Tracker
@@ -108,7 +108,11 @@ def _epoch(
     left = round((length - epoch) * len(data))
     parameters = list(learner.trainable().values())
     losses: list[Tensor] = []
-    with _own_randomness(config.seed, epoch, learner.backbone.device), _memory_advice(config):
+    advice = (
+        f"with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens (text tokens at once), "
+        "or use precision bf16."
+    )
+    with _own_randomness(config.seed, epoch, learner.backbone.device), out_of_memory(advice):
         for step, batch in enumerate(islice(data.epoch(epoch), left)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, epoch + config.per_step * step / len(data), length)
@@ -204,17 +208,3 @@ def _own_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[Non
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed * 1_000_003 + epoch)
         yield
-
-
-@contextmanager
-def _memory_advice(config: TrainConfig) -> Iterator[None]:
-    """Turn an out-of-memory crash into a line that names the knob."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise VlpromptError(
-                f"out of memory with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens "
-                "(text tokens at once), or use precision bf16."
-            ) from error
-        raise

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vlprompt.errors import UsageError
-from vlprompt.report.tables import base_to_new_table, few_shot_table
+from vlprompt.report.tables import base_to_new_table, few_shot_table, stream_table
 from vlprompt.results import ALL_SHOTS, Result
 
 
@@ -137,6 +137,32 @@ def test_base_to_new_shots_are_rows() -> None:
     assert [row[0] for row in rows(base_to_new_table(runs, "markdown"))[2:]] == ["coop (shots=16)", "coop (shots=4)"]
 
 
+def test_a_stream_has_gains_of_each_seed_and_says_what_is_online() -> None:
+    def judged(learner: str, adaptation: str, seed: int, before: float | None, after: float) -> Result:
+        metrics = {"top1": after, "ece_15_equal_width": 0.1}
+        metrics |= {} if before is None else {"before_top1": before, "before_ece_15_equal_width": 0.05}
+        extra = {"adaptation": adaptation, "seconds_per_image": 0.001 * seed}
+        return replace(run(learner, 0, seed, **metrics), protocol="test_time", extra=extra)
+
+    results = [
+        judged("zero_shot", "none", 1, None, 0.7),
+        *(judged("mta", "episodic", seed, 0.6 + 0.1 * seed, 0.65 + 0.1 * seed) for seed in (1, 2)),
+        judged("tda", "online", 1, 0.7, 0.65),
+    ]
+    header, _, *found = rows(stream_table(results, "markdown"))
+    assert header == ["learner", "top1 before", "after", "gain", "ECE before", "after", "s/image"]
+    assert found == [
+        ["mta, episodic", "75.0 ± 63.5", "80.0 ± 63.5", "5.0 ± 0.0", "5.0 ± 0.0", "10.0 ± 0.0", "0.00150 ± 0.00635"],
+        ["tda, online", "70.0", "65.0", "-5.0", "5.0", "10.0", "0.00100"],
+        ["zero_shot", "–", "70.0", "–", "–", "10.0", "0.00100"],
+    ]
+    lines = stream_table(results).splitlines()
+    assert "before and after adapting" in lines[0]
+    assert len({line.index("s/image") for line in lines if "s/image" in line}) == 1
+    latex = stream_table(results, "latex")
+    assert r"$0.00150 \pm 0.00635$" in latex
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -144,6 +170,7 @@ def test_base_to_new_shots_are_rows() -> None:
         (lambda: few_shot_table(FEW, metric="top_1"), "did you mean 'top1'"),
         (lambda: few_shot_table(FEW, "html"), "unknown form of a table 'html'"),
         (lambda: base_to_new_table(FEW), "no result of base_to_new"),
+        (lambda: stream_table(FEW), "no result of test_time"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(call: Any, said: str) -> None:

@@ -3,9 +3,10 @@
 from vlprompt.data.batch import Batch
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import BadImageError, Example, Files, Images, Indexed
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
 from vlprompt.data.task import Task, base_and_new, few_shot
 from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
+from vlprompt.data.views import Views
 
 __all__ = [
     "BadImageError",
@@ -22,6 +23,8 @@ __all__ = [
     "Preprocess",
     "Task",
     "Transform",
+    "ViewBatches",
+    "Views",
     "base_and_new",
     "few_shot",
     "test_transform",

@@ -11,6 +11,7 @@ from pathlib import Path
 from vlprompt.data.readers import (
     Listing,
     read_aircraft,
+    read_corrupted_digits,
     read_digits,
     read_imagenet,
     read_numbered_folders,
@@ -18,7 +19,7 @@ from vlprompt.data.readers import (
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError, unknown, warn
+from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Descriptor:
         images: The image folder in that, "." for the folder itself.
         split: Its split file; for digits, the one in `datasets/`.
         metric: "accuracy" or "class_mean".
+        parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
+        part: What did follow.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Descriptor:
     images: str = "."
     split: str = ""
     metric: str = "accuracy"
+    parts: tuple[str, ...] = ()
+    part: str = ""
     hint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -69,6 +74,7 @@ READERS: dict[str, Reader] = {
     "numbered_folders": lambda d, place: read_numbered_folders(place, place / d.images, hint=d.hint),
     "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
+    "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
 }
 
 
@@ -78,18 +84,22 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> Descriptor:
-    """What is known of a data set; raises UsageError for a name that is not in the catalogue."""
-    if name not in names():
+    """What is known of a data set, or of a part of one; raises UsageError for a name that is not in the catalogue."""
+    whole, _, part = name.partition("/")
+    if whole not in names():
         raise unknown("data set", name, names(), "Your own images: Task.from_folder or Task.from_csv.")
-    text = (_descriptors() / f"{name}.toml").read_text(encoding="utf-8")
-    return Descriptor(name=name, **tomllib.loads(text))
+    text = (_descriptors() / f"{whole}.toml").read_text(encoding="utf-8")
+    known = Descriptor(name=whole, part=part, **tomllib.loads(text))
+    if part and not known.parts:
+        raise UsageError(f"{whole} has no parts; {name!r} was given.")
+    return known
 
 
 def load_task(name: str, root: Path | str = "") -> Task:
     """Read a data set of the catalogue.
 
     Args:
-        name: One of `names()`.
+        name: One of `names()`, perhaps with one of its parts: digits-c/noise-5.
         root: The folder that holds the data sets' folders, or the data set's own; "": $VLPROMPT_DATA, or else ./data.
 
     Raises:
@@ -111,7 +121,8 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
         UsageError: Neither a name nor a path that exists.
         VlpromptError: What is missing or wrong on the disk.
     """
-    if what in names():
+    whole, slash, _ = what.partition("/")
+    if whole in names() and (not slash or describe(whole).parts):
         return load_task(what, root or "")
     path = Path(what).expanduser()
     if path.is_dir():

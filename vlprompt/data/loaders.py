@@ -150,6 +150,35 @@ class FeatureBatches:
             yield Batch(self._labels[index], index, features=features[index])
 
 
+class ViewBatches:
+    """Batches of features of several views of each image, in order, everything once; made when they are asked for.
+
+    Args:
+        views: Positions of B examples to (B, V, E).
+        labels: (N,) int64.
+        batch_size: Examples in a batch.
+    """
+
+    def __init__(self, views: Callable[[Sequence[int]], Tensor], labels: Tensor, *, batch_size: int) -> None:
+        self.batch_size = _checked(batch_size)
+        self._views = views
+        self._labels = labels
+
+    @property
+    def size(self) -> int:
+        """Examples in the split."""
+        return len(self._labels)
+
+    def __len__(self) -> int:
+        return batch_count(self.size, self.batch_size, drop_last=False)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of views."""
+        for positions in batch_positions(self.size, self.batch_size, None, number):
+            index = torch.tensor(positions, dtype=torch.int64)
+            yield Batch(self._labels[index], index, views=self._views(positions))
+
+
 class EncodedBatches:
     """Batches of images with the features that a frozen encoder gives for them, computed anew each time.
 

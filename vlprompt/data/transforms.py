@@ -5,6 +5,8 @@ Test: resize the short side, crop the centre. Training: a random crop of 8 to 10
 ones. Whatever is random is drawn from the seed passed in: the result knows neither the order nor the worker.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,7 +64,7 @@ class Transform(Protocol):
         """Whether the seed matters."""
 
     def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
-        """An RGB image to (3, H, W) float32."""
+        """An RGB image to (3, H, W) float32, or to (V, 3, H, W) for V views of it."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,33 @@ class _RandomCrop:
 
     def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
         p = self.preprocess
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(generator_seed)
-            box = tv.RandomResizedCrop.get_params(image, list(self.scale), list(self.ratio))
-            flipped = bool(torch.rand(1) < self.flip)
-        image = tvf.resized_crop(image, *box, [p.size, p.size], tv.InterpolationMode(p.interpolation))
-        return _tensor(tvf.hflip(image) if flipped else image, p)
+        with seeded(generator_seed):
+            image = random_crop(image, p.size, p.interpolation, scale=self.scale, ratio=self.ratio, flip=self.flip)
+        return _tensor(image, p)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Give torchvision, which draws from the global generator, one of this seed; the caller's is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def random_crop(
+    image: Image,
+    size: int,
+    interpolation: str,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+) -> Image:
+    """A random part of an image, resized to a square and perhaps flipped; draws as torchvision's own transforms do."""
+    box = tv.RandomResizedCrop.get_params(image, list(scale), list(ratio))
+    flipped = bool(torch.rand(1) < flip)
+    cropped: Image = tvf.resized_crop(image, *box, [size, size], tv.InterpolationMode(interpolation))
+    return tvf.hflip(cropped) if flipped else cropped
 
 
 def test_transform(preprocess: Preprocess) -> Transform:

@@ -19,10 +19,13 @@ from vlprompt.learners import (
     kgcoop,
     linear_probe,
     maple,
+    mta,
     prograd,
     promptsrc,
+    tda,
     tip_adapter,
     tip_adapter_f,
+    zero,
     zero_shot,
 )
 from vlprompt.learners.base import Prediction, PromptLearner, Reads, Variant
@@ -34,14 +37,19 @@ from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
 from vlprompt.learners.maple import MaPLe, MaPLeConfig
+from vlprompt.learners.mta import MTA, MTAConfig
 from vlprompt.learners.prograd import ProGrad, ProGradConfig
 from vlprompt.learners.promptsrc import PromptSRC, PromptSRCConfig
+from vlprompt.learners.tda import TDA, TDAConfig
 from vlprompt.learners.tip_adapter import TipAdapter, TipAdapterConfig
 from vlprompt.learners.tip_adapter_f import TipAdapterF, TipAdapterFConfig
+from vlprompt.learners.zero import Zero, ZeroConfig
 from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "IVLP",
+    "MTA",
+    "TDA",
     "CLIPAdapter",
     "CLIPAdapterConfig",
     "CLIPLoRA",
@@ -55,6 +63,7 @@ __all__ = [
     "KgCoOpConfig",
     "LinearProbe",
     "LinearProbeConfig",
+    "MTAConfig",
     "MaPLe",
     "MaPLeConfig",
     "Prediction",
@@ -64,11 +73,14 @@ __all__ = [
     "PromptSRC",
     "PromptSRCConfig",
     "Reads",
+    "TDAConfig",
     "TipAdapter",
     "TipAdapterConfig",
     "TipAdapterF",
     "TipAdapterFConfig",
     "Variant",
+    "Zero",
+    "ZeroConfig",
     "ZeroShot",
     "ZeroShotConfig",
     "backbone_of",
@@ -83,20 +95,25 @@ __all__ = [
     "load",
     "make_config",
     "maple",
+    "mta",
     "names",
     "prograd",
     "promptsrc",
+    "tda",
     "tip_adapter",
     "tip_adapter_f",
     "variant",
     "variants",
+    "zero",
     "zero_shot",
 ]
+
+SHARED = ("base", "frozen_head")  # what methods have in common
 
 
 def names() -> tuple[str, ...]:
     """Every method, by the name of its file."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED))
 
 
 def _module(name: str) -> ModuleType:

@@ -1,8 +1,8 @@
 """PromptLearner: what every method is to the trainer and the evaluator."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from vlprompt import checkpoint
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches
-from vlprompt.data.task import Files, Task
-from vlprompt.data.transforms import Preprocess, test_transform
+from vlprompt.data.loaders import Batches, mixed
+from vlprompt.data.task import Files, Indexed, Task
+from vlprompt.data.transforms import Preprocess, Transform, test_transform
+from vlprompt.data.views import Views, encode_views
 from vlprompt.errors import UsageError, VlpromptError, warn
 from vlprompt.recipe import TrainConfig
 
@@ -88,6 +89,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
     reads: ClassVar[Reads]
     learns: ClassVar[bool] = True  # whether training images make a difference
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
+    online: ClassVar[bool] = False  # whether an answer depends on the images judged before it, see `forget`
 
     def __init__(self, backbone: B, classes: Sequence[str], config: Any, *, seed: int = 0) -> None:
         """Hold the model, check the names.
@@ -114,6 +116,15 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         return cls(backbone, task.classes, config, seed=seed)
 
     @classmethod
+    def over(cls, learner: "PromptLearner[Any]", config: Any) -> Self:  # noqa: ARG003
+        """Adapt a trained learner to each test image; test-time methods that can wrap one override this.
+
+        Raises:
+            UsageError: The method cannot.
+        """
+        raise UsageError(f"{cls.method()} cannot adapt {learner.method()}; use it alone or a method that wraps others.")
+
+    @classmethod
     def method(cls) -> str:
         """The method's name: that of its file."""
         return cls.__module__.rpartition(".")[2]
@@ -134,8 +145,26 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
-        """Class scores (B, C) at test time."""
+        """Class scores (B, C) at test time; what adapts to test images does it here, `forward` is before that."""
         return self(batch)  # type: ignore[no-any-return]
+
+    def forget(self) -> None:
+        """Called before the first of a stream of test images; online methods drop what earlier ones left behind."""
+
+    @property
+    def test_views(self) -> Views:
+        """Which views of a test image it reads (`Reads.VIEWS`), by the settings `views` and `augmix` of its config."""
+        return Views(self.config.views, getattr(self.config, "augmix", False), self.seed)
+
+    @property
+    def test_transform(self) -> Transform:
+        """What makes of a test image what it reads: (3, H, W), or (V, 3, H, W) for views.
+
+        Raises:
+            UsageError: Its views do not fit in memory.
+        """
+        preprocess = self.backbone.preprocess
+        return self.test_views.transform(preprocess) if self.reads is Reads.VIEWS else test_transform(preprocess)
 
     def prepare(self, train: Batches, val: Batches | None) -> None:
         """Look at the training set once before the first step; methods that are solved do their work here."""
@@ -251,13 +280,13 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         Raises:
             VlpromptError: A file is missing or is no image.
         """
-        transform = test_transform(self.backbone.preprocess)
+        transform = self.test_transform
         self.eval()
+        self.forget()
         predictions = []
         for first in range(0, len(images), batch_size):
-            some = images[first : first + batch_size]
-            opened = (x.convert("RGB") if isinstance(x, Image.Image) else Files().open(Path(x)) for x in some)
-            batch = self.batch_of(torch.stack([transform(image, 0) for image in opened]))
+            opened = (_opened(image) for image in images[first : first + batch_size])
+            batch = self.batch_of(transform(image, mixed(self.seed, digest)) for image, digest in opened)
             predictions += [self._named(row) for row in self.predict(batch).float().softmax(dim=-1)]
         return predictions
 
@@ -268,13 +297,28 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         return Prediction(self.classes[best], float(probabilities[best]), named)
 
     @torch.no_grad()
-    def batch_of(self, images: Tensor) -> Batch:
-        """An unlabelled batch of (B, 3, H, W) images, with what this learner reads."""
-        count = torch.arange(len(images), device=self.backbone.device)
-        batch = Batch(labels=torch.full_like(count, -1), index=count, images=images.to(self.backbone.device))
-        if self.reads is Reads.IMAGES:
-            return batch
-        return Batch(labels=batch.labels, index=count, features=self.backbone.encode_image(images))
+    def batch_of(self, images: Iterable[Tensor]) -> Batch:
+        """An unlabelled batch with what this learner reads, of B images as `test_transform` makes them.
+
+        Views are encoded image by image as they come, so that pixels of one image only are in memory.
+        """
+        backbone = self.backbone
+        if self.reads is Reads.VIEWS:
+            held = torch.cat([encode_views(backbone.encode_image, image[None]) for image in images])  # (B, V, E)
+        else:
+            held = torch.stack(list(images)).to(backbone.device)
+        if self.reads is Reads.FEATURES:
+            held = backbone.encode_image(held)
+        count = torch.arange(len(held), device=held.device)
+        return replace(Batch(torch.full_like(count, -1), count), **{self.reads.value: held})  # type: ignore[arg-type]
+
+
+def _opened(image: str | Path | Image.Image) -> tuple[Image.Image, str]:
+    """An image and the digest of its content."""
+    if isinstance(image, Image.Image):
+        held = Indexed([(image,)])
+        return held.open(0), held.digest(0)
+    return Files().open(Path(image)), Files().digest(Path(image))
 
 
 def check_classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -298,22 +342,21 @@ def check_classes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def features_of(batch: Batch) -> Tensor:
-    """The (B, E) features of a batch.
-
-    Raises:
-        UsageError: It holds none.
-    """
-    if batch.features is None:
-        raise UsageError("this learner reads features, the batch holds none; make batches with vlprompt.feed.")
-    return batch.features
+    """The (B, E) features of a batch; UsageError if it holds none."""
+    return _held("features", batch.features)
 
 
 def images_of(batch: Batch) -> Tensor:
-    """The (B, 3, H, W) images of a batch.
+    """The (B, 3, H, W) images of a batch; UsageError if it holds none."""
+    return _held("images", batch.images)
 
-    Raises:
-        UsageError: It holds none.
-    """
-    if batch.images is None:
-        raise UsageError("this learner reads images, the batch holds none; make batches with vlprompt.feed.")
-    return batch.images
+
+def views_of(batch: Batch) -> Tensor:
+    """The (B, V, E) features of the views of a batch's images; UsageError if it holds none."""
+    return _held("views", batch.views)
+
+
+def _held(what: str, tensor: Tensor | None) -> Tensor:
+    if tensor is None:
+        raise UsageError(f"this learner reads {what}, the batch holds none; make batches with vlprompt.feed.")
+    return tensor

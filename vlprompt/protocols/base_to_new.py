@@ -5,7 +5,6 @@ Each half is judged among its own names only. The draw is made over all classes 
 
 from collections.abc import Iterator, Sequence
 
-from vlprompt import learners
 from vlprompt.data.task import Task
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
@@ -33,8 +32,7 @@ def run(
     for entry in entries:
         bench.check(entry, halves["base"], halves)
     for entry in entries:
-        learns = learners.learner_class(entry.method).learns
-        for seed in seeds if learns else (0,):
-            base, new = (task.few_shot(shots, seed) if learns else task).base_and_new()
+        for seed in seeds if entry.learns else (0,):
+            base, new = (task.few_shot(shots, seed) if entry.learns else task).base_and_new()
             judged = {"base": base, "new": new}
-            yield bench.run("base_to_new", entry, base, judged, shots=shots if learns else 0, seed=seed)
+            yield bench.run("base_to_new", entry, base, judged, shots=shots if entry.learns else 0, seed=seed)

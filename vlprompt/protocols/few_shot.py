@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from vlprompt import learners
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
 from vlprompt.results import Result
@@ -32,7 +31,7 @@ def run(
     for entry in entries:
         bench.check(entry, task, {"": task})
     for entry in entries:
-        if not learners.learner_class(entry.method).learns:
+        if not entry.learns:
             yield bench.run("few_shot", entry, task, {"": task}, shots=0, seed=0)
             continue
         for count in shots:

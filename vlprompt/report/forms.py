@@ -84,12 +84,15 @@ _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {sign: f"${sign}$" for sig
 def _plain(cell: Cell | None) -> str:
     if cell is None:
         return "–"
-    return f"{cell.mean:.1f}" if cell.half is None else f"{cell.mean:.1f} ± {cell.half:.1f}"
+    digits = cell.digits
+    return f"{cell.mean:.{digits}f}" if cell.half is None else f"{cell.mean:.{digits}f} ± {cell.half:.{digits}f}"
 
 
 def _aligned(cell: Cell | None) -> str:
     """The decimal points of a column under each other."""
-    return _plain(cell).rjust(5) if cell is None or cell.half is None else f"{cell.mean:5.1f} ± {cell.half:4.1f}"
+    if cell is None or cell.half is None:
+        return _plain(cell).rjust(5)
+    return f"{cell.mean:{cell.digits + 4}.{cell.digits}f} ± {cell.half:{cell.digits + 3}.{cell.digits}f}"
 
 
 def _math(cell: Cell | None) -> str:

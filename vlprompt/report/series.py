@@ -14,17 +14,19 @@ from vlprompt.results import ALL_SHOTS, Result
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds, in percent.
+    """A mean over seeds, in percent or in seconds.
 
     Attributes:
-        mean: In percent.
-        half: Half-width of the 95 % interval, in percent; None for one seed.
+        mean: The mean.
+        half: Half-width of the 95 % interval; None for one seed.
         seeds: How many.
+        digits: How many to show after the point.
     """
 
     mean: float
     half: float | None
     seeds: int
+    digits: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from vlprompt.metrics import harmonic_mean
+from vlprompt.metrics import harmonic_mean, interval95
 from vlprompt.report.forms import Row, Table
 from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, seeds, value
 from vlprompt.results import ALL_SHOTS, Result
@@ -59,6 +59,49 @@ def transfer_table(
     """
     tasks = by_task(results, protocol)
     return "\n\n".join(_transfer(task, runs, metric).show(form) for task, runs in tasks.items())
+
+
+def stream_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
+    """A row for each learner; columns: accuracy before and after adapting, the gain, calibration errors, seconds.
+
+    The gain is that of each seed; online learners are marked, since their answers depend on the order of the images.
+
+    Args:
+        results: Any results, oldest first; those of `test_time` count. The latest of equal runs is shown.
+        form: "terminal", "markdown" or "latex".
+        metric: The accuracy that is shown, `METRIC` and `before_METRIC`.
+
+    Raises:
+        UsageError: There is nothing to show, or the form is not known.
+    """
+    tasks = by_task(results, "test_time")
+    return "\n\n".join(_test_time(task, runs, metric).show(form) for task, runs in tasks.items())
+
+
+def _test_time(task: str, runs: Sequence[Result], metric: str) -> Table:
+    rows = [(each.backbone, _test_time_row(each, metric)) for each in arrange(runs, lambda _: 0)]
+    header = [f"{metric} before", "after", "gain", "ECE before", "after", "s/image"]
+    what = f"{task}: {metric} and calibration error (15 bins of equal width) in percent, before and after adapting"
+    bare = "" if any(run.metrics for run in runs) else "; no label is known, so there is no accuracy"
+    return _table(what + bare, header, rows)
+
+
+def _test_time_row(series: Series, metric: str) -> Row:
+    (runs,) = series.runs.values()
+    error = "ece_15_equal_width"
+    before, after = _values(runs, f"before_{metric}"), _values(runs, metric)
+    gains = [b - a for a, b in zip(before, after, strict=True)] if before else []
+    columns = [before, after, gains, _values(runs, f"before_{error}"), _values(runs, error)]
+    seconds = [float(run.extra["seconds_per_image"]) for run in runs]
+    mean, half = interval95(seconds)
+    adaptation = str(runs[0].extra["adaptation"])
+    label = series.label if adaptation == "none" else f"{series.label}, {adaptation}"
+    return label, (*(cell(values) if values else None for values in columns), Cell(mean, half, len(runs), digits=5))
+
+
+def _values(runs: Sequence[Result], metric: str) -> list[float]:
+    """A metric of every run that has it: none of what does not adapt has one from before."""
+    return [run.metrics[metric] for run in runs if metric in run.metrics]
 
 
 def _transfer(task: str, runs: Sequence[Result], metric: str) -> Table:

@@ -4,6 +4,7 @@ from vlprompt.data.readers.aircraft import read_aircraft
 from vlprompt.data.readers.arrays import read_dataset
 from vlprompt.data.readers.coop import read_split_file
 from vlprompt.data.readers.digits import read_digits
+from vlprompt.data.readers.digits_c import read_corrupted_digits
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.imagenet import read_imagenet, read_numbered_folders, read_wnid_folders
 from vlprompt.data.readers.listing import Listing
@@ -12,6 +13,7 @@ from vlprompt.data.readers.table import read_csv
 __all__ = [
     "Listing",
     "read_aircraft",
+    "read_corrupted_digits",
     "read_csv",
     "read_dataset",
     "read_digits",

@@ -1,0 +1,89 @@
+"""The handwritten digits with a corrupted test split: noise, blur, low contrast or rotation, in five severities.
+
+What is learned from is clean, as where a model meets at test time what it was not trained for. An image's corruption is
+drawn from its own stream, the same at every severity: more severe is more of the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from vlprompt.data.images import Indexed
+from vlprompt.data.readers.digits import read_digits
+from vlprompt.data.readers.listing import Listing
+from vlprompt.errors import UsageError, unknown
+
+SEVERITIES = 5
+DEFAULT = 3
+MIXED = "mixed"
+
+
+def read_corrupted_digits(split: Path | Traversable, which: str = "") -> Listing:
+    """Read the digits with their test images corrupted.
+
+    Args:
+        split: As for `read_digits`.
+        which: A corruption, with its severity if it is not 3: "noise", "blur-5"; "mixed" (or nothing) takes the four in
+            turn.
+
+    Raises:
+        UsageError: There is no such corruption or severity.
+    """
+    name, _, level = which.partition("-")
+    name = name or MIXED
+    if name not in (*CORRUPTIONS, MIXED):
+        raise unknown("corruption of digits-c", name, (*CORRUPTIONS, MIXED))
+    severity = int(level) if level.isdecimal() else DEFAULT if not level else 0
+    if not 1 <= severity <= SEVERITIES:
+        raise UsageError(f"severity {level!r} of digits-c/{name} is not known; it goes from 1 to {SEVERITIES}.")
+    listing = read_digits(split)
+    turns = list(CORRUPTIONS) if name == MIXED else [name]
+    tested = {int(str(example.item)) for example in listing.splits.test}
+    images = []
+    for position in range(sum(map(len, listing.splits))):
+        image = listing.images.open(position).convert("L")
+        if position in tested:
+            image = corrupted(image, turns[position % len(turns)], severity, position)
+        images.append((image,))
+    return replace(listing, images=Indexed(images))
+
+
+def corrupted(image: Image.Image, name: str, severity: int, seed: int) -> Image.Image:
+    """One grey image under a corruption of CORRUPTIONS, severity 1 to 5."""
+    draw = np.random.default_rng([seed, list(CORRUPTIONS).index(name)])
+    corrupt, amounts = CORRUPTIONS[name]
+    return corrupt(image, amounts[severity - 1], draw)
+
+
+def _noise(image: Image.Image, deviation: float, draw: np.random.Generator) -> Image.Image:
+    return _grey(np.asarray(image) + deviation * draw.standard_normal((image.height, image.width)))
+
+
+def _blur(image: Image.Image, radius: float, draw: np.random.Generator) -> Image.Image:  # noqa: ARG001
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
+def _contrast(image: Image.Image, share: float, draw: np.random.Generator) -> Image.Image:  # noqa: ARG001
+    pixels = np.asarray(image, np.float64)
+    return _grey(pixels.mean() + share * (pixels - pixels.mean()))
+
+
+def _rotation(image: Image.Image, degrees: float, draw: np.random.Generator) -> Image.Image:
+    return image.rotate(degrees if draw.random() < 0.5 else -degrees, resample=Image.Resampling.BICUBIC)
+
+
+def _grey(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
+
+
+Corrupt = Callable[[Image.Image, float, np.random.Generator], Image.Image]
+CORRUPTIONS: dict[str, tuple[Corrupt, tuple[float, ...]]] = {
+    "noise": (_noise, (20, 40, 60, 80, 110)),  # standard deviation, of 255
+    "blur": (_blur, (0.4, 0.6, 0.8, 1.0, 1.3)),  # radius in pixels, of 8
+    "contrast": (_contrast, (0.5, 0.35, 0.25, 0.15, 0.08)),  # of the distance from the mean grey
+    "rotation": (_rotation, (10, 20, 30, 40, 55)),  # degrees, either way
+}
