@@ -114,6 +114,15 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         return cls(backbone, task.classes, config, seed=seed)
 
     @classmethod
+    def over(cls, learner: "PromptLearner[Any]", config: Any) -> Self:  # noqa: ARG003
+        """Adapt a trained learner to each test image; test-time methods that can wrap one override this.
+
+        Raises:
+            UsageError: The method cannot.
+        """
+        raise UsageError(f"{cls.method()} cannot adapt {learner.method()}; use it alone or a method that wraps others.")
+
+    @classmethod
     def method(cls) -> str:
         """The method's name: that of its file."""
         return cls.__module__.rpartition(".")[2]
@@ -208,9 +217,9 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             kept = self._kept[name] = (state, make())
         return kept[1]
 
-    def save(self, folder: str | Path) -> None:
-        """Write `prompt.safetensors` (what was learned, kilobytes) and `prompt.json` into a folder, atomically."""
-        meta = {
+    def about(self) -> dict[str, object]:
+        """What a checkpoint says of this learner besides its tensors."""
+        return {
             "method": self.method(),
             "config": asdict(self.config),
             "classes": list(self.classes),
@@ -218,8 +227,11 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint,
         }
+
+    def save(self, folder: str | Path) -> None:
+        """Write `prompt.safetensors` (what was learned, kilobytes) and `prompt.json` into a folder, atomically."""
         kept = {**self.trainable(), **self.found()}
-        checkpoint.save(folder, {name: tensor.detach().cpu() for name, tensor in kept.items()}, meta)
+        checkpoint.save(folder, {name: tensor.detach().cpu() for name, tensor in kept.items()}, self.about())
 
     def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
         """Take learned (and found) tensors from a checkpoint.
@@ -317,3 +329,10 @@ def images_of(batch: Batch) -> Tensor:
     if batch.images is None:
         raise UsageError("this learner reads images, the batch holds none; make batches with vlprompt.feed.")
     return batch.images
+
+
+def views_of(batch: Batch) -> Tensor:
+    """The (B, V, E) features of the views of a batch's images; UsageError if it holds none."""
+    if batch.views is None:
+        raise UsageError("this learner reads views, the batch holds none; make batches with vlprompt.feed.")
+    return batch.views
