@@ -105,8 +105,8 @@ class EncodedContext:
         with torch.enable_grad():
             self.context = context.detach().clone().requires_grad_()
             prompt = layout.fill(self.context)
-        self.chunks = clip.encoder.chunks(prompt)
-        self.prompts = [prompt.only(chunk) for chunk in self.chunks]
+            self.chunks = clip.encoder.chunks(prompt)
+            self.prompts = [prompt.only(chunk) for chunk in self.chunks]
         fits = len(self.chunks) <= KEPT_CHUNKS
         self.kept = [self._encode(part) for part in self.prompts] if fits else []
         with torch.no_grad():
