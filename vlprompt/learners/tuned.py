@@ -113,12 +113,12 @@ class Tuned(PromptLearner[Clip], abc.ABC):
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
         """Class scores (B, C) of the plain views, each by the context tuned for it."""
-        return torch.cat([self._scores(views[:, 0], self.tune(views)) for views in self._parts(batch)])
+        return torch.cat([self.scores(views[:, 0], self.tune(views)) for views in self._parts(batch)])
 
     @torch.no_grad()
     def tune(self, views: Tensor) -> Tensor:
         """(B, V, E) views of B images, the plain one first -> (B, n, D) contexts, each tuned for its image alone."""
-        contexts = nn.Parameter(self._starts(views[:, 0]))
+        contexts = nn.Parameter(self.starts(views[:, 0]))
         optimizer = torch.optim.AdamW([contexts], lr=self.config.lr, weight_decay=self.config.weight_decay)
         contexts.grad, seen = self._first(contexts, views)
         optimizer.step()
@@ -147,7 +147,7 @@ class Tuned(PromptLearner[Clip], abc.ABC):
         """The views of a batch, as many images at once as there is room for the text features of."""
         return torch.split(views_of(batch), max(1, MOST_TEXTS // len(self.classes)))
 
-    def _starts(self, plain: Tensor) -> Tensor:
+    def starts(self, plain: Tensor) -> Tensor:
         """(B, E) features of plain views -> (B, n, D); by one image at a time, so that no rounding differs."""
         quirks = self.config.reference_quirks
         return torch.cat([self.inner.starts(one, reference_quirks=quirks) for one in torch.split(plain, 1)])
@@ -176,12 +176,12 @@ class Tuned(PromptLearner[Clip], abc.ABC):
     def _before(self, views: Tensor) -> Tensor:
         """(B, V, E) -> (B, C), the plain views by the contexts that tuning starts from."""
         plain = views[:, 0]
-        starts = self._starts(plain)
+        starts = self.starts(plain)
         if _equal(starts):
             return self.backbone.scores(plain, self._encoded(starts[:1]).text)
-        return self._scores(plain, starts)
+        return self.scores(plain, starts)
 
-    def _scores(self, plain: Tensor, contexts: Tensor) -> Tensor:
+    def scores(self, plain: Tensor, contexts: Tensor) -> Tensor:
         """(B, E) features and (B, n, D) contexts -> (B, C)."""
         return self.backbone.scores(plain, self.backbone.encode_text(self.inner.layout.fill(contexts)))
 
