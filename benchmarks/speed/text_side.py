@@ -117,13 +117,13 @@ class Plain:
         parts = []
         for first in range(0, len(self.ids), PLAIN_CHUNK):
             chosen = slice(first, first + PLAIN_CHUNK)
-            text = self._encode(self.ids[chosen], self.embedded[chosen])
+            text = self.encode(self.ids[chosen], self.embedded[chosen])
             text.backward(above[chosen])
             parts.append(text.detach())
         assert self.context.grad is not None
         return torch.cat(parts), self.context.grad
 
-    def _encode(self, ids: Tensor, embedded: Tensor) -> Any:
+    def encode(self, ids: Tensor, embedded: Tensor) -> Any:
         """(C, 77) ids and their embeddings (C, 77, D) -> (C, E)."""
         count, model = len(self.context), self.model
         context = self.context.expand(len(ids), -1, -1)

@@ -133,7 +133,7 @@ class Tuned(PromptLearner[Clip], abc.ABC):
         size = len(views) if _equal(starts) else 1
         gradients, seen = [], []
         for start, some in zip(torch.split(starts, size), torch.split(views, size), strict=True):
-            encoded = self._encoded(start[:1])
+            encoded = self.encoded(start[:1])
             chosen = torch.stack([self._confident(each, encoded.text) for each in some])
             gradients.append(self._gradients(encoded, chosen))
             seen.append(chosen)
@@ -155,7 +155,7 @@ class Tuned(PromptLearner[Clip], abc.ABC):
     def _encode(self, context: Tensor) -> EncodedContext:
         return EncodedContext(self.backbone, self.inner.layout, context)
 
-    def _encoded(self, start: Tensor) -> EncodedContext:
+    def encoded(self, start: Tensor) -> EncodedContext:
         """The text at a start, kept for the images to come while the start and the classes stay what they are."""
         if self._start is None or not self._start.is_of(self.inner.layout, start):
             self._start = None  # let go of the old one before the new one is made
@@ -178,7 +178,7 @@ class Tuned(PromptLearner[Clip], abc.ABC):
         plain = views[:, 0]
         starts = self.starts(plain)
         if _equal(starts):
-            return self.backbone.scores(plain, self._encoded(starts[:1]).text)
+            return self.backbone.scores(plain, self.encoded(starts[:1]).text)
         return self.scores(plain, starts)
 
     def scores(self, plain: Tensor, contexts: Tensor) -> Tensor:
