@@ -77,8 +77,8 @@ def build(case: Case, clip: Clip) -> TPT:
         raise CaseError(f"TPT's optimiser is AdamW with torch's betas and eps, not {optimizer}")
     if over_cocoop(case):
         return TPT.over(cocoop(case, clip), settings)
-    position = hyper.get("class_token_position", "end")
-    if words and (MARK in words or position == "end"):
+    position, loaded = hyper.get("class_token_position", "end"), "coop" in case.method.lower()
+    if words and not loaded and (MARK in words or position == "end"):
         return TPT(clip, names, replace(settings, words=words.replace(MARK, NAME)))
     context = case.tensor("ctx_init")
     coop = CoOp(clip, names, CoOpConfig(n_ctx=context.shape[-2], position=position, class_specific=context.ndim == 3))
