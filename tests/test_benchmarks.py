@@ -5,13 +5,14 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side
+from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
@@ -26,7 +27,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    assert command.known() == ["cocoop", "coop_eval", "deep_text", "memory", "text_side"]
+    assert command.known() == ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory"]
     folder = ROOT / "benchmarks" / "speed"
     assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
 
@@ -143,10 +144,34 @@ def test_a_step_that_keeps_too_much_fails() -> None:
     assert [line.split()[0] for line in record.missed] == ["times_faster", "share_of_memory"]
 
 
-def test_too_much_memory_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_GB", 0.0)
-    (record,) = memory.run(quick=True)
+@pytest.mark.parametrize("benchmark", [memory, tpt_memory])
+def test_too_much_memory_fails(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "MOST_GB", 0.0)
+    (record,) = benchmark.run(quick=True)
     assert "peak_gb" in record.missed[0]
+
+
+def test_the_quick_tpt_agrees_with_the_plain_way(tmp_path: Path) -> None:
+    assert measure.main(tpt.run, ["--quick", "--results", str(tmp_path / "r.jsonl")]) == 0
+    (line,) = read(tmp_path / "r.jsonl")
+    figures = line["figures"]
+    assert figures["features_apart"] < 1e-5
+    assert figures["gradient_apart"] < 1e-5
+    assert figures["ours_whole_s"] == pytest.approx(figures["ours_text_s"] + figures["image_tower_s"])
+    assert figures["plain_whole_s"] > figures["plain_text_s"] + figures["image_tower_s"]
+    assert tpt.misses(tpt.Setting(1, 1, text_faster=1e9), figures)[0].startswith("text_times_faster")
+
+
+def test_the_plain_tpt_takes_its_step_and_forgets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = model(quick=True)
+    plain = text_side.Plain(clip, CoOp(clip, names(5), CoOpConfig(n_ctx=2)))
+    start, seen = plain.context, []
+    encode = plain.encode
+    monkeypatch.setattr(plain, "encode", lambda *given: seen.append(plain.context.detach().clone()) or encode(*given))
+    _, gradient = tpt.plain_image(plain, torch.ones(5, clip.embed_dim))
+    assert plain.context is start
+    assert len(seen) == 2
+    assert torch.equal(seen[1], start.detach() - 0.005 * gradient.sign())
 
 
 def test_the_command_runs_a_benchmark_in_a_process_of_its_own(tmp_path: Path) -> None:

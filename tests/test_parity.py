@@ -183,6 +183,8 @@ def test_an_unknown_method_has_no_adapter(one_case: Callable[..., Path], capsys:
         ("CoOp base/new class split", "base_new"),
         ("Dassl learning-rate schedules", "lr_schedule"),
         ("zero-shot CLIP (80-template ensemble)", "zero_shot"),
+        ("TPT", "tpt"),
+        ("TPT + CoCoOp", "tpt"),
         ("CoOperative game", ""),
     ],
 )

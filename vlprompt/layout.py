@@ -41,7 +41,7 @@ class PromptLayout(nn.Module):
         names: Sequence[str],
         n_ctx: int,
         *,
-        position: Position = "end",
+        position: Position | int = "end",
         class_specific: bool = False,
         fixed: str = "",
         closing: str = ".",
@@ -52,7 +52,8 @@ class PromptLayout(nn.Module):
             clip: The model whose tokenizer and embeddings are used.
             names: C class names.
             n_ctx: M, learned tokens per prompt.
-            position: Where the name stands among the learned tokens; "middle" puts M // 2 of them before it.
+            position: Where the name stands among the learned tokens; "middle" puts M // 2 of them before it, a number
+                so many.
             class_specific: Each class has M slots of its own instead of sharing them.
             fixed: Words between the learned tokens and the name that are not learned.
             closing: What follows the name.
@@ -61,8 +62,7 @@ class PromptLayout(nn.Module):
             UsageError: No names, an unknown position, or a prompt longer than the text tower takes.
         """
         super().__init__()
-        if position not in get_args(Position):
-            raise unknown("position", str(position), get_args(Position))
+        before = _before_the_name(position, n_ctx)
         if not names:
             raise UsageError("no class names given; give at least one.")
         self.slots = n_ctx * len(names) if class_specific else n_ctx
@@ -73,8 +73,7 @@ class PromptLayout(nn.Module):
             context: list[Slot | int] = [Slot(first + i) for i in range(n_ctx)]
             name_ids, closing_ids = _name_pieces(clip, readable(name), closing)
             fixed_ids = tokenizer.check(tokenizer.pieces_inside(fixed)) if fixed else []
-            half = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
-            body = [*context[:half], *fixed_ids, *name_ids, *context[half:], *closing_ids]
+            body = [*context[:before], *fixed_ids, *name_ids, *context[before:], *closing_ids]
             rows.append([*tokenizer.lead, *body, *tokenizer.tail])
         self._index(clip, rows, list(names))
 
@@ -124,6 +123,17 @@ class PromptLayout(nn.Module):
             suffix = table.index_select(1, self.suffix_index.flatten())
         suffix = suffix.reshape(-1, *self.suffix_index.shape, width)  # (1 or G, C, S, D)
         return TextPrompt(prefix, suffix[0] if len(suffix) == 1 else suffix, self.ends, self.ids, deep or {})
+
+
+def _before_the_name(position: Position | int, n_ctx: int) -> int:
+    """How many of the learned tokens stand before the name."""
+    if isinstance(position, int):
+        if not 0 <= position <= n_ctx:
+            raise UsageError(f"position {position}: 0 to {n_ctx} of {n_ctx} learned tokens can stand before the name.")
+        return position
+    if position not in get_args(Position):
+        raise unknown("position", str(position), get_args(Position))
+    return {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
 
 
 def _name_pieces(clip: Clip, name: str, closing: str) -> tuple[list[int], list[int]]:

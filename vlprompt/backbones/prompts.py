@@ -1,7 +1,7 @@
 """What a prompt is: tokens that enter a frozen tower beside its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -33,6 +33,11 @@ class TextPrompt:
     ends: Tensor
     ids: Tensor
     deep: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def only(self, texts: Tensor) -> "TextPrompt":
+        """The prompt of some of the texts, given by (c,) indices."""
+        suffix = self.suffix.index_select(-3, texts)
+        return replace(self, suffix=suffix, ends=self.ends[texts], ids=self.ids[texts.to(self.ids.device)])
 
 
 @dataclass(frozen=True)

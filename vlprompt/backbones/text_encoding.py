@@ -28,6 +28,9 @@ class TextEncoder(Protocol):
     def __call__(self, prompt: TextPrompt) -> Tensor:
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
 
+    def chunks(self, prompt: TextPrompt) -> list[Tensor]:
+        """The texts that are run together, (c,) indices each; one chunk alone keeps its activations."""
+
 
 def why_not_causal(tower: nn.Module) -> str:
     """The reason the shared prefix does not apply to an open_clip text tower; empty where it does."""
@@ -69,7 +72,7 @@ class SharedPrefix:
         known = self._prefix(prompt.prefix.to(dtype), prompt.deep)
         variants = prompt.prefix.shape[0]
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
-        chunks = _chunks(prompt.ends, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
+        chunks = self.chunks(prompt)
         tokens = variants * int((prompt.ends + 1).sum())
         recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
         parts = []
@@ -81,6 +84,11 @@ class SharedPrefix:
             parts.append(checkpoint(self._suffix, *inputs, use_reentrant=False) if recompute else self._suffix(*inputs))
         order = torch.cat(chunks).argsort()
         return at_least_float32(torch.cat(parts, dim=1)[:, order])
+
+    def chunks(self, prompt: TextPrompt) -> list[Tensor]:
+        """The texts that are run together, (c,) indices each, texts of like length together."""
+        variants = prompt.prefix.shape[0]
+        return _chunks(prompt.ends, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
 
     def _prefix(self, x: Tensor, deep: Mapping[int, Tensor]) -> list[KeysValues]:
         """(G, P, D) embeddings -> the keys and values of every layer, each (G, H, P, d)."""

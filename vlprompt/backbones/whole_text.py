@@ -32,19 +32,25 @@ class WholeText:
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
         variants, texts = prompt.prefix.shape[0], prompt.ids.shape[0]
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
-        size = max(1, self.chunk_tokens // prompt.ids.shape[1])
-        recompute = variants * texts > size and torch.is_grad_enabled()
+        chunks = self.chunks(prompt)
+        recompute = variants * texts > self._at_once(prompt) and torch.is_grad_enabled()
         features = []
         for variant in range(variants):
             deep = {layer: x if x.ndim == 2 else x[variant] for layer, x in prompt.deep.items()}
-            for first in range(0, texts, size):
-                chosen = slice(first, first + size)
+            for chosen in chunks:
                 given = (prompt.prefix[variant], suffix[variant, chosen])
                 inputs = (*given, prompt.ends[chosen], prompt.ids[chosen], deep)
                 features.append(
                     checkpoint(self._encode, *inputs, use_reentrant=False) if recompute else self._encode(*inputs)
                 )
         return at_least_float32(torch.cat(features).reshape(variants, texts, -1))
+
+    def chunks(self, prompt: TextPrompt) -> list[Tensor]:
+        """The texts that are run together, (c,) indices each."""
+        return list(torch.split(torch.arange(len(prompt.ids), device=prompt.ends.device), self._at_once(prompt)))
+
+    def _at_once(self, prompt: TextPrompt) -> int:
+        return max(1, self.chunk_tokens // prompt.ids.shape[1])
 
     def _encode(self, prefix: Tensor, suffix: Tensor, ends: Tensor, ids: Tensor, deep: Mapping[int, Tensor]) -> Tensor:
         """(P, D) and (c, S, D) for ids (c, L) -> (c, E)."""

@@ -15,6 +15,7 @@ from vlprompt.learners import (
     clip_lora,
     cocoop,
     coop,
+    ctpt,
     ivlp,
     kgcoop,
     linear_probe,
@@ -25,6 +26,7 @@ from vlprompt.learners import (
     tda,
     tip_adapter,
     tip_adapter_f,
+    tpt,
     zero,
     zero_shot,
 )
@@ -33,6 +35,7 @@ from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
+from vlprompt.learners.ctpt import CTPT, CTPTConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
@@ -43,17 +46,21 @@ from vlprompt.learners.promptsrc import PromptSRC, PromptSRCConfig
 from vlprompt.learners.tda import TDA, TDAConfig
 from vlprompt.learners.tip_adapter import TipAdapter, TipAdapterConfig
 from vlprompt.learners.tip_adapter_f import TipAdapterF, TipAdapterFConfig
+from vlprompt.learners.tpt import TPT, TPTConfig
 from vlprompt.learners.zero import Zero, ZeroConfig
 from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
+    "CTPT",
     "IVLP",
     "MTA",
     "TDA",
+    "TPT",
     "CLIPAdapter",
     "CLIPAdapterConfig",
     "CLIPLoRA",
     "CLIPLoRAConfig",
+    "CTPTConfig",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
@@ -74,6 +81,7 @@ __all__ = [
     "PromptSRCConfig",
     "Reads",
     "TDAConfig",
+    "TPTConfig",
     "TipAdapter",
     "TipAdapterConfig",
     "TipAdapterF",
@@ -88,6 +96,7 @@ __all__ = [
     "clip_lora",
     "cocoop",
     "coop",
+    "ctpt",
     "ivlp",
     "kgcoop",
     "learner_class",
@@ -102,13 +111,14 @@ __all__ = [
     "tda",
     "tip_adapter",
     "tip_adapter_f",
+    "tpt",
     "variant",
     "variants",
     "zero",
     "zero_shot",
 ]
 
-SHARED = ("base", "frozen_head")  # what methods have in common
+SHARED = ("base", "frozen_head", "tuned")  # what methods have in common
 
 
 def names() -> tuple[str, ...]:
@@ -212,13 +222,18 @@ def load(folder: str | Path, backbone: Any, classes: list[str] | None = None) ->
             f"{folder} was trained with the backbone {meta.get('backbone')} ({meta['fingerprint']}), this is "
             f"{backbone.name} ({backbone.fingerprint}); load the one it belongs to."
         )
-    kind = learner_class(str(meta["method"]))
-    config_type = type(next(iter(variants(str(meta["method"])).values())).config)
-    settings: Any = meta["config"]
-    trained: Any = meta["classes"]
-    seed: Any = meta["seed"]
-    learner = kind(backbone, trained, make_config(config_type, settings), seed=seed)
+    learner = _of_meta(meta, backbone)
     learner.restore(tensors, str(folder))
     if classes is not None:
         learner.set_classes(classes)
     return learner.eval()
+
+
+def _of_meta(meta: Mapping[str, Any], backbone: Any) -> PromptLearner[Any]:
+    """The learner that a checkpoint speaks of, without its tensors; with the one it wraps, if it wraps one."""
+    kind = learner_class(str(meta["method"]))
+    config_type = type(next(iter(variants(str(meta["method"])).values())).config)
+    config = make_config(config_type, meta["config"])
+    if "over" in meta:
+        return kind.over(_of_meta(meta["over"], backbone), config)
+    return kind(backbone, meta["classes"], config, seed=meta["seed"])

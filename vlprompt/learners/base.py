@@ -237,9 +237,9 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             kept = self._kept[name] = (state, make())
         return kept[1]
 
-    def save(self, folder: str | Path) -> None:
-        """Write `prompt.safetensors` (what was learned, kilobytes) and `prompt.json` into a folder, atomically."""
-        meta = {
+    def about(self) -> dict[str, object]:
+        """What a checkpoint says of this learner besides its tensors."""
+        return {
             "method": self.method(),
             "config": asdict(self.config),
             "classes": list(self.classes),
@@ -247,8 +247,11 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint,
         }
+
+    def save(self, folder: str | Path) -> None:
+        """Write `prompt.safetensors` (what was learned, kilobytes) and `prompt.json` into a folder, atomically."""
         kept = {**self.trainable(), **self.found()}
-        checkpoint.save(folder, {name: tensor.detach().cpu() for name, tensor in kept.items()}, meta)
+        checkpoint.save(folder, {name: tensor.detach().cpu() for name, tensor in kept.items()}, self.about())
 
     def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
         """Take learned (and found) tensors from a checkpoint.

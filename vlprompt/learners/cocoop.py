@@ -70,10 +70,17 @@ class CoCoOp(PromptLearner[Clip]):
         """(B, E) image features -> (B, D), what each image adds to every context token."""
         return self.meta_net(F.normalize(features, dim=-1))  # type: ignore[no-any-return]
 
+    def starts(self, features: Tensor, *, reference_quirks: bool = False) -> Tensor:
+        """(B, E) image features -> (B, M, D), the context of each image, which is where tuning starts for it.
+
+        TPT's code shows the network features that are not normalised (clip/cocoop.py, gen_ctx): the quirk.
+        """
+        shift = self.meta_net(features) if reference_quirks else self.shift(features)
+        return self.context + shift[:, None]
+
     def text(self, features: Tensor) -> Tensor:
         """(B, E) image features -> (B, C, E) text features, of each image its own."""
-        context = self.context + self.shift(features)[:, None]  # (B, M, D)
-        return self.backbone.encode_text(self.layout.fill(context))
+        return self.backbone.encode_text(self.layout.fill(self.starts(features)))
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C); at test time a few images at once, so that memory does not grow with the batch."""

@@ -71,7 +71,11 @@ class CoOp(PromptLearner[Clip]):
 
     def prompt(self) -> TextPrompt:
         """The prompts of all classes, one variant."""
-        return self.layout.fill(self.context.reshape(1, -1, self.context.shape[-1]))
+        return self.layout.fill(self.starts())
+
+    def starts(self, features: Tensor | None = None, *, reference_quirks: bool = False) -> Tensor:  # noqa: ARG002
+        """(1, M, D), or (1, C * M, D): the learned context, which is where tuning starts for every image."""
+        return self.context.reshape(1, -1, self.context.shape[-1])
 
     def text(self) -> Tensor:
         """(1, C, E) text features."""

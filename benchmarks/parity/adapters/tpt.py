@@ -1,0 +1,146 @@
+"""TPT, from words, from a given context or over CoCoOp, by azshue/TPT's tpt_classification.py and clip/.
+
+The official code marks the place of the class name in the initial words by [CLS]; its `tokenized_prompts` are ids of
+the words without it, wherever the name stands. Over CoCoOp it has a fault (see `reference_quirks`), which is replayed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from benchmarks.parity.adapters.cocoop import NAMES
+from benchmarks.parity.adapters.coop import ids_as_stored
+from benchmarks.parity.case import Case, CaseError
+from benchmarks.parity.compare import Answer
+from benchmarks.parity.models import Models
+from benchmarks.parity.training import ADAM_NOISE, DEFAULT_BETAS
+from vlprompt.backbones import Clip
+from vlprompt.data.batch import Batch
+from vlprompt.learners import TPT, CoCoOp, CoCoOpConfig, CoOp, CoOpConfig, TPTConfig
+from vlprompt.templates import readable
+from vlprompt.tuning import NAME, confident
+
+METHOD = r"tpt\b.*"
+NETWORK = {theirs: ours for theirs, ours in NAMES.items() if theirs != "ctx"}
+INPUTS = ("classnames", "views", "base_ctx", r"meta_net\..*")
+MARK = "[CLS]"
+
+
+def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """Everything from the context at the start to the scores after the last step."""
+    clip = models.clip
+    learner = build(case, clip)
+    views = clip.encode_image(case.tensor("views"))  # (V, E)
+    batch = Batch(torch.tensor([-1]), torch.tensor([0]), views=views[None])
+    with torch.no_grad():
+        answers = at_the_start(case, clip, learner, views)
+    answers["logits_before"] = learner(batch).detach()
+    losses, gradients, states, final = traced(learner, batch)
+    shape = case.array("ctx_steps").shape[1:]  # (M, D), (C, M, D), or (1, M, D) over CoCoOp
+    gradients, states = (each.reshape(len(each), *shape) for each in (gradients, states))
+    told = (gradients[:1].abs() > ADAM_NOISE).expand_as(states).numpy()
+    return answers | {
+        "loss_steps": losses,
+        "grad_ctx_steps": gradients,
+        "ctx_steps": Answer(states, where=told, note=f"where the first gradient is above {ADAM_NOISE:g}"),
+        "logits_final": final,
+    }
+
+
+def over_cocoop(case: Case) -> bool:
+    """Whether the context comes from a CoCoOp."""
+    return "base_ctx" in case.arrays
+
+
+def build(case: Case, clip: Clip) -> TPT:
+    """The learner of a case.
+
+    Raises:
+        CaseError: The optimiser is not the one TPT has.
+    """
+    hyper, names = case.hyper, case.words("classnames")
+    words = str(hyper.get("ctx_init") or "")
+    settings = TPTConfig(
+        views=len(case.array("views")),
+        confident=float(hyper.get("selection_p", 0.1)),
+        steps=int(hyper.get("tta_steps", 1)),
+        lr=float(hyper.get("lr", 0.005)),
+        weight_decay=float(hyper.get("weight_decay", 0.01)),
+        reference_quirks=True,
+    )
+    optimizer = (str(hyper.get("optimizer", "AdamW")), list(hyper.get("betas", DEFAULT_BETAS)), hyper.get("eps", 1e-8))
+    if optimizer != ("AdamW", DEFAULT_BETAS, 1e-8):
+        raise CaseError(f"TPT's optimiser is AdamW with torch's betas and eps, not {optimizer}")
+    if over_cocoop(case):
+        return TPT.over(cocoop(case, clip), settings)
+    position, loaded = hyper.get("class_token_position", "end"), "coop" in case.method.lower()
+    if words and not loaded and (MARK in words or position == "end"):
+        return TPT(clip, names, replace(settings, words=words.replace(MARK, NAME)))
+    context = case.tensor("ctx_init")
+    coop = CoOp(clip, names, CoOpConfig(n_ctx=context.shape[-2], position=position, class_specific=context.ndim == 3))
+    coop.restore({"context": context}, case.file)
+    return TPT.over(coop, settings)
+
+
+def cocoop(case: Case, clip: Clip) -> CoCoOp:
+    """The CoCoOp of a case."""
+    tensors = {"context": case.tensor("base_ctx")} | {ours: case.tensor(theirs) for theirs, ours in NETWORK.items()}
+    reduction = clip.embed_dim // len(tensors[NETWORK["meta_net.linear1.bias"]])
+    config = CoCoOpConfig(n_ctx=len(tensors["context"]), words="", reduction=reduction)
+    learner = CoCoOp(clip, case.words("classnames"), config)
+    learner.restore(tensors, case.file)
+    return learner
+
+
+def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[str, Any]:
+    """Ids, the context, and what the views say before any tuning."""
+    words = str(case.hyper.get("ctx_init") or "").replace("_", " ").replace(MARK, "")
+    context = learner.inner.starts(views[:1], reference_quirks=True)  # (1, M, D)
+    scores = clip.scores(views, clip.encode_text(learner.inner.layout.fill(context)))
+    log_p = scores.log_softmax(dim=-1)
+    lengths = [len(clip.tokenizer.pieces(readable(name))) for name in learner.classes]
+    answers: dict[str, Any] = {
+        "name_lens": torch.tensor(lengths),
+        "ctx_init": context.reshape(case.array("ctx_init").shape) if "ctx_init" in case.arrays else context,
+        "pgen_ctx": context,
+        "logits_views": scores,
+        "entropy_views": -(log_p.exp() * log_p).sum(dim=-1),
+        "selected_idx": confident(scores, learner.config.confident),
+    }
+    if "tokenized_prompts" in case.arrays:
+        answers["tokenized_prompts"] = ids_as_stored(case, clip, learner.inner.layout, words)
+    if isinstance(learner.inner, CoCoOp):
+        plain = Batch(torch.tensor([-1]), torch.tensor([0]), features=views[:1])
+        answers["cocoop_logits_view0"] = learner.inner.predict(plain)
+    return answers
+
+
+def traced(learner: TPT, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Losses (steps,), gradients and contexts (steps, 1, n, D) of the tuning itself, and the scores at its end."""
+    losses: list[Tensor] = []
+    gradients: list[Tensor] = []
+    states: list[Tensor] = []
+    objective = learner.objective
+
+    def noting(scores: Tensor, text: Tensor) -> Tensor:
+        loss = objective(scores, text)
+        losses.append(loss.detach())
+        return loss
+
+    def after_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        (context,) = optimizer.param_groups[0]["params"]
+        gradients.append(context.grad.clone())
+        states.append(context.detach().clone())
+
+    hook = register_optimizer_step_post_hook(after_step)
+    learner.objective = noting  # type: ignore[method-assign]
+    try:
+        final = learner.predict(batch)
+    finally:
+        hook.remove()
+        del learner.objective
+    return torch.stack(losses), torch.stack(gradients), torch.stack(states), final
