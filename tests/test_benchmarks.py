@@ -159,19 +159,18 @@ def test_the_quick_tpt_agrees_with_the_plain_way(tmp_path: Path) -> None:
     assert figures["gradient_apart"] < 1e-5
     assert figures["ours_whole_s"] == pytest.approx(figures["ours_text_s"] + figures["image_tower_s"])
     assert figures["plain_whole_s"] > figures["plain_text_s"] + figures["image_tower_s"]
-    assert tpt.misses(tpt.Setting(1, 1, text_faster=1e9), figures)[0].startswith("text_times_faster")
 
 
-def test_the_plain_tpt_takes_its_step_and_forgets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_tpt_takes_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = model(quick=True)
     plain = text_side.Plain(clip, CoOp(clip, names(5), CoOpConfig(n_ctx=2)))
-    start, seen = plain.context, []
-    encode = plain.encode
-    monkeypatch.setattr(plain, "encode", lambda *given: seen.append(plain.context.detach().clone()) or encode(*given))
+    encode, seen = plain.texts.encode, []
+    monkeypatch.setattr(
+        plain.texts, "encode", lambda context, **more: seen.append(context.detach()) or encode(context, **more)
+    )
     _, gradient = tpt.plain_image(plain, torch.ones(5, clip.embed_dim))
-    assert plain.context is start
     assert len(seen) == 2
-    assert torch.equal(seen[1], start.detach() - 0.005 * gradient.sign())
+    assert torch.equal(seen[1], seen[0] - 0.005 * gradient.sign())
 
 
 def test_the_command_runs_a_benchmark_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.speed.measure import Record, in_turn, main
+from benchmarks.speed.measure import Record, in_turn, main, misses
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
-from benchmarks.speed.text_side import AGREEMENT, PLAIN_CHUNK, Plain, difference
+from benchmarks.speed.plain import difference
+from benchmarks.speed.text_side import AGREEMENT, PLAIN_CHUNK, Plain
 from vlprompt.backbones import Clip
 from vlprompt.data.batch import Batch
 from vlprompt.learners import TPT, CoOp, CoOpConfig
@@ -102,18 +103,9 @@ def measured(clip: Clip, setting: Setting, features: Tensor, views_s: float, one
         "images": IMAGES,
         "plain_timed_on_classes": setting.timed,
     }
-    return Record("tpt", about, figures, misses(setting, figures))
-
-
-def misses(setting: Setting, figures: dict[str, float]) -> list[str]:
-    """Which targets were missed, and whether the sides disagree."""
-    wanted = (
-        ("text_times_faster", setting.text_faster, figures["text_times_faster"] >= setting.text_faster),
-        ("whole_times_faster", setting.whole_faster, figures["whole_times_faster"] >= setting.whole_faster),
-        ("features_apart", AGREEMENT, figures["features_apart"] <= AGREEMENT),
-        ("gradient_apart", AGREEMENT, figures["gradient_apart"] <= AGREEMENT),
-    )
-    return [f"{name} is {figures[name]:.3g}, wanted {limit:g}" for name, limit, reached in wanted if not reached]
+    least = {"text_times_faster": setting.text_faster, "whole_times_faster": setting.whole_faster}
+    most = {"features_apart": AGREEMENT, "gradient_apart": AGREEMENT}
+    return Record("tpt", about, figures, misses(figures, least=least, most=most))
 
 
 def plain_image(plain: Plain, above: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,13 +115,10 @@ def plain_image(plain: Plain, above: Tensor) -> tuple[Tensor, Tensor]:
         The text features (C, E) and the context's gradient (M, D) before the step.
     """
     text, gradient = plain.run(above)
-    start = plain.context
     with torch.no_grad():
-        plain.context = start - 0.005 * gradient.sign()
-        for first in range(0, len(plain.ids), PLAIN_CHUNK):
-            chosen = slice(first, first + PLAIN_CHUNK)
-            plain.encode(plain.ids[chosen], plain.embedded[chosen])
-    plain.context = start
+        tuned = plain.context - 0.005 * gradient.sign()
+        for first in range(0, len(above), PLAIN_CHUNK):
+            plain.texts.encode(tuned, chosen=slice(first, first + PLAIN_CHUNK))
     return text, gradient
 
 
