@@ -209,7 +209,7 @@ def test_12_gradient_checkpointing_recomputes_and_changes_nothing(name: str) -> 
 
 
 def test_13_dropped_patches_are_never_prompts() -> None:
-    """A frozen model is in evaluation mode and drops none; where somebody has it drop some, prompts enter behind that."""
+    """A frozen model drops none, being in evaluation mode; where it is made to, prompts enter behind that."""
     made = strengthened(timm.create_model("vit_base_patch16_224", num_classes=0, patch_drop_rate=0.5, **SIZES))
     tokens = ImageTokens(made)
     images, prompts = images_for(made, side=32), prompts_for(made, 3)
@@ -256,7 +256,8 @@ def test_16_both_heads_of_a_distilled_model_read_their_token() -> None:
 
 @pytest.mark.parametrize(("pool", "projection"), [("token", "linear"), ("avg", ""), ("map", "mlp")])
 def test_17_the_projection_is_where_the_model_has_it(pool: str, projection: str) -> None:
-    visual = strengthened(TimmModel("test_vit" if pool != "map" else "test_vit3", embed_dim=24, pool=pool, proj=projection))
+    trunk = "test_vit3" if pool == "map" else "test_vit"
+    visual = strengthened(TimmModel(trunk, embed_dim=24, pool=pool, proj=projection))
     images = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     prompt = VisualPrompt(prompts_for(visual.trunk, 3), "propagate", "blocks")
     image, _ = ImageTokens(visual).outputs(images, prompt)

@@ -26,7 +26,7 @@ class Vit(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, preprocess: Preprocess, *, name: str = "custom", precision: str = "fp32"
+        self, model: Any, preprocess: Preprocess, *, name: str = "custom", precision: str = "fp32"
     ) -> None:
         """Freeze a model and take its classifier off.
 
@@ -40,9 +40,9 @@ class Vit(nn.Module):
         if precision not in DTYPES:
             raise unknown("precision", precision, DTYPES)
         self.name, self.precision, self.preprocess = name, precision, preprocess
-        self.model: Any = model.requires_grad_(False).eval()
-        self.model.reset_classifier(0)
-        self.embed_dim = int(getattr(self.model, "head_hidden_size", self.model.num_features))
+        model.reset_classifier(0)
+        self.model = model.requires_grad_(False).eval()
+        self.embed_dim = int(getattr(model, "head_hidden_size", model.num_features))
         if precision != "fp32":
             self.fingerprint = fingerprint(model)  # of the weights as they were stored
             self.model.to(DTYPES[precision])
