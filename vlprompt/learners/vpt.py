@@ -83,7 +83,8 @@ class VPT(PromptLearner[Vit | Clip]):
             start = torch.empty(depth, config.n_prompts, inner).uniform_(-spread, spread)
             self.projection = projected(inner, width) if config.projection else nn.Identity()
         self.prompts = nn.Parameter(start)  # (J, P, D)
-        self.head = None if isinstance(backbone, Clip) else linear_head(backbone.embed_dim, len(self.classes), seed=seed)
+        reads_names = isinstance(backbone, Clip)
+        self.head = None if reads_names else linear_head(backbone.embed_dim, len(self.classes), seed=seed)
         self.to(backbone.device)
         self.rebuild()
 
@@ -138,7 +139,7 @@ def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     The grid is lr {50, 25, 10, 5, 2.5, 1, .5, .25, .1, .05} * batch / 256 and weight decay {.01, .001, .0001, 0},
     chosen for each data set on validation data (tune_vtab.py); their choices were not published (KMnP/vpt#4).
     """
-    lr = 5.0 * 64 / 256
+    lr = 1.0 * 64 / 256
     return TrainConfig(
         epochs=100, batch_size=64, lr=lr, weight_decay=1e-3, warmup="linear", warmup_epochs=10, warmup_lr=lr / 10
     )
