@@ -184,6 +184,7 @@ class Bench:
             config=asdict(learner.config),
             train_config=asdict(config) if config.epochs else {},
             augment=config.augment,
+            backbone_parameters=sum(p.numel() for p in self.backbone.parameters()),
             versions=results.versions(),
         )
 

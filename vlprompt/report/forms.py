@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from vlprompt.errors import unknown
 from vlprompt.report.series import Cell
 
-Row = tuple[str, tuple[Cell | None, ...]]
+Entry = Cell | str | None
+Row = tuple[str, tuple[Entry, ...]]
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,20 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {sign: f"${sign}$" for sign in "<>|"}
 
 
-def _plain(cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
+def _plain(cell: Entry) -> str:
+    if not isinstance(cell, Cell):
+        return cell or "–"
     return f"{cell.mean:.1f}" if cell.half is None else f"{cell.mean:.1f} ± {cell.half:.1f}"
 
 
-def _aligned(cell: Cell | None) -> str:
+def _aligned(cell: Entry) -> str:
     """The decimal points of a column under each other."""
-    return _plain(cell).rjust(5) if cell is None or cell.half is None else f"{cell.mean:5.1f} ± {cell.half:4.1f}"
+    if not isinstance(cell, Cell) or cell.half is None:
+        return _plain(cell).rjust(5)
+    return f"{cell.mean:5.1f} ± {cell.half:4.1f}"
 
 
-def _math(cell: Cell | None) -> str:
+def _math(cell: Entry) -> str:
     return "--" if cell is None else f"${_plain(cell)}$".replace("±", r"\pm")
 
 
