@@ -35,7 +35,8 @@ def test_a_folder_is_told_by_its_config(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 160, 160)
     torch.manual_seed(0)
     wanted = timm.create_model("test_vit", num_classes=5).half().float().eval()
-    assert torch.allclose(vit.encode_image(images), wanted.forward_head(wanted.forward_features(images), pre_logits=True))
+    features = wanted.forward_head(wanted.forward_features(images), pre_logits=True)
+    assert torch.allclose(vit.encode_image(images), features)
     assert not any(p.requires_grad for p in vit.parameters())
     assert isinstance(load_backbone("tiny"), Clip)
 
@@ -93,7 +94,8 @@ def test_test_images_are_cut_as_timm_cuts_them() -> None:
     image = Image.fromarray(noise.numpy())
     wanted = create_transform(**resolve_model_data_config(model), is_training=False)(image)
     assert torch.allclose(transforms.test_transform(preprocess)(image, 0), wanted, atol=1e-6)
-    assert transforms.test_transform(preprocess).key != transforms.test_transform(Preprocess(224, (0.5,) * 3, (0.5,) * 3)).key
+    whole = Preprocess(224, (0.5,) * 3, (0.5,) * 3)
+    assert transforms.test_transform(preprocess).key != transforms.test_transform(whole).key
 
 
 def test_a_model_that_takes_no_prompts_gives_features_until_it_is_prompted() -> None:

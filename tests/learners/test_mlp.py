@@ -14,7 +14,8 @@ def test_running_statistics_are_saved_and_come_back(tmp_path: Path) -> None:
     vit = small_vit(torch.float32)
     learner, batch = MLP(vit, NAMES), batch_for(vit)
     assert batch.features is not None
-    vp.fit(learner, FeatureBatches(batch.features, batch.labels, batch_size=4), vp.TrainConfig(epochs=2, augment="none"))
+    data = FeatureBatches(batch.features, batch.labels, batch_size=4)
+    vp.fit(learner, data, vp.TrainConfig(epochs=2, augment="none"))
     assert learner.hidden[0][2].running_mean.any()
     learner.save(tmp_path)
     assert torch.equal(vp.load(tmp_path, vit).predict(batch), learner.predict(batch))

@@ -96,7 +96,7 @@ def test_what_cannot_work_is_refused(vit: vp.Vit) -> None:
     for wrong in ({"n_prompts": 0}, {"dropout": 1.0}, {"projection": -1}):
         with pytest.raises(UsageError, match="n_prompts must be 1 or more"):
             VPTConfig(**wrong)
-    with pytest.raises(UsageError, match="coop needs a CLIP.*small is not one"):
+    with pytest.raises(UsageError, match=r"coop needs a CLIP.*small is not one"):
         CoOp(vit, NAMES)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="bias needs a ViT"):
         vp.learners.Bias(vp.load_clip("tiny"), NAMES)  # type: ignore[arg-type]
