@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory
+from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory, vpt
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
@@ -27,7 +27,8 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    assert command.known() == ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory"]
+    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt"]
+    assert command.known() == wanted
     folder = ROOT / "benchmarks" / "speed"
     assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
 
@@ -41,6 +42,14 @@ def test_the_quick_text_side_agrees_with_the_plain_way(tmp_path: Path, capsys: p
         assert line["figures"]["features_apart"] < 1e-5
         assert line["figures"]["gradient_apart"] < 1e-5
         assert line["figures"]["ours_gflop_per_s"] > 0
+
+
+def test_the_quick_vpt_step_agrees_with_the_plain_way(tmp_path: Path) -> None:
+    assert measure.main(vpt.run, ["--quick", "--results", str(tmp_path / "r.jsonl")]) == 0
+    step, linear = read(tmp_path / "r.jsonl")
+    assert step["figures"]["scores_apart"] < 1e-5
+    assert step["figures"]["gradient_apart"] < 1e-4
+    assert linear["figures"]["times_faster"] > 1
 
 
 def test_a_side_that_disagrees_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

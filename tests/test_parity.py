@@ -69,6 +69,13 @@ def test_every_shared_case_with_an_adapter_passes(shared: Path, capsys: pytest.C
     assert sum(row["status"] == "pass" for row in found) >= len(entries())
 
 
+def test_every_shared_case_of_vision_with_an_adapter_passes(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([str(shared / "goldens" / "vision"), "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert code == 0, [row for row in rows if row["status"] == "fail"]
+    assert sum(row["status"] == "pass" for row in rows) >= 8
+
+
 def test_committed_goldens_are_the_shared_ones(shared: Path) -> None:
     for entry in entries():
         name = entry["file"]

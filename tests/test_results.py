@@ -81,6 +81,7 @@ OUTCOME: dict[str, Any] = {
     "metrics": {},
     "examples": 5,
     "trainable_parameters": 5,
+    "backbone_parameters": 5,
     "train_seconds": 5.0,
     "eval_seconds": 5.0,
     "peak_memory_mb": 5.0,

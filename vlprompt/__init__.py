@@ -1,7 +1,7 @@
 """vlprompt: prompt learning for frozen vision-language models."""
 
 from vlprompt import learners
-from vlprompt.backbones import Clip, load_clip
+from vlprompt.backbones import Clip, Vit, load_backbone, load_clip, load_vit
 from vlprompt.data import Example, Task
 from vlprompt.data.catalog import load_task
 from vlprompt.errors import UsageError, VlpromptError
@@ -22,12 +22,15 @@ __all__ = [
     "TrainConfig",
     "TrainReport",
     "UsageError",
+    "Vit",
     "VlpromptError",
     "__version__",
     "evaluate",
     "fit",
     "learners",
     "load",
+    "load_backbone",
     "load_clip",
     "load_task",
+    "load_vit",
 ]

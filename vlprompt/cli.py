@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from vlprompt import demo as demonstration
 from vlprompt import learners, results
-from vlprompt.backbones import load_clip
+from vlprompt.backbones import load_backbone
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
@@ -36,8 +36,8 @@ class Where:
         task: A data set (`vlprompt list`), a folder with a folder of images per class, or a CSV file.
         root: The folder that holds the data set.
         template: Words around a class name instead of the data set's own, with {} for the name.
-        backbone: tiny, a model of open_clip (ViT-B-16), local-dir:PATH or hf-hub:ORG/REPO.
-        pretrained: Weights of a model of open_clip (openai, laion2b_s34b_b88k, ...).
+        backbone: tiny, a model of open_clip (ViT-B-16), timm:NAME, local-dir:PATH or hf-hub:ORG/REPO.
+        pretrained: Weights of a model of open_clip or timm (openai, laion2b_s34b_b88k, augreg_in21k, ...).
         precision: fp32 or bf16.
         device: cpu, cuda, cuda:1, mps.
         out: Folder for results and prompts; runs that have a result there are not run again.
@@ -69,7 +69,7 @@ class Where:
 
     def bench(self) -> Bench:
         """The backbone and where results go."""
-        backbone = load_clip(self.backbone, self.pretrained, precision=self.precision, device=self.device)
+        backbone = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         training = {**by_owner(self.set).get("train", {}), **({"augment": self.augment} if self.augment else {})}
         return Bench(backbone, self.out, FeatureStore(), training, self.workers, self.fresh, quiet=self.json)
 
@@ -273,8 +273,8 @@ def predict(
         raise UsageError("no image given; name one or more image files after the prompt's folder.")
     if not backbone:
         backbone, pretrained = learners.backbone_of(prompt)
-    clip = load_clip(backbone, pretrained, precision=precision, device=device)
-    learner = learners.load(prompt, clip, list(classes) or None)
+    frozen = load_backbone(backbone, pretrained, precision=precision, device=device)
+    learner = learners.load(prompt, frozen, list(classes) or None)
     if adapt:
         entry = Entry.parse(adapt, by_owner(set))
         if entry.over:

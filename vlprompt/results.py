@@ -45,6 +45,7 @@ class Result:
             `new_top1`).
         examples: How many examples were judged.
         trainable_parameters: How many numbers were learned.
+        backbone_parameters: How many the frozen model has; 0 where that was not noted.
         train_seconds: Wall-clock time of training.
         eval_seconds: Wall-clock time of judging.
         peak_memory_mb: Of the process, up to the end of the run.
@@ -72,6 +73,7 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     examples: int = 0
     trainable_parameters: int = 0
+    backbone_parameters: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     peak_memory_mb: float = 0.0
@@ -84,6 +86,11 @@ class Result:
                 raise VlpromptError(f"metric {name!r} of {self.learner} on {self.task} is {value}, no finite number.")
         for each in fields(self):  # the same value before and after a file: tuples become lists here, not there
             object.__setattr__(self, each.name, _as_json(each.name, getattr(self, each.name)))
+
+    @property
+    def tuned(self) -> float | None:
+        """What was learned as a share of the frozen model's parameters; None where these were not noted."""
+        return self.trainable_parameters / self.backbone_parameters if self.backbone_parameters else None
 
     @property
     def key(self) -> str:
@@ -120,6 +127,7 @@ _OUTCOME = {
     "metrics",
     "examples",
     "trainable_parameters",
+    "backbone_parameters",
     "train_seconds",
     "eval_seconds",
     "peak_memory_mb",

@@ -236,6 +236,7 @@ class Bench:
             config=asdict(entry.around(learner).config) | _below(entry, learner),
             train_config=asdict(config) if config.epochs else {},
             augment=config.augment,
+            backbone_parameters=sum(p.numel() for p in self.backbone.parameters()),
             versions=results.versions(),
         )
 

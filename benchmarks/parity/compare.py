@@ -34,7 +34,7 @@ KINDS = (  # the first whose pattern is found in an array's name; the last takes
     Kind("gradient", 1e-4, of_largest=True, pattern=r"^grad"),
     Kind("loss", 2e-5, pattern=r"loss|entropy|prob"),
     Kind("logits", 1e-4, pattern=r"logits|scores"),
-    Kind("features", 1e-5, pattern=r"features|prompts|embedding|bias$(?<!\.bias)"),
+    Kind("features", 1e-5, pattern=r"features|tokens|prompts|embedding|bias$(?<!\.bias)"),
     Kind("trainable", 5e-6, pattern=r""),
 )
 

@@ -1,5 +1,6 @@
 """The tiny models that the cases were made with."""
 
+import json
 import shutil
 import tempfile
 from functools import cached_property
@@ -8,10 +9,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
+from torch import Tensor
 
-from vlprompt.backbones import Clip, load_clip
+from vlprompt.backbones import Clip, Vit, load_clip
+from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import VlpromptError
 
+VIT_WEIGHTS = "model.safetensors"
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 CUT_DOWN = "cut_down.safetensors"  # the weights with only some rows of the token embedding, as in tests/goldens
 TABLE, ROWS = "token_embedding.weight", "token_embedding.rows"
@@ -26,7 +30,7 @@ class Models:
     """Models by attribute, each loaded when first asked for.
 
     Args:
-        folder: It holds `tiny_clip`.
+        folder: It holds `tiny_clip` and `tiny_vit`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,6 +54,30 @@ class Models:
             return load_clip(f"local-dir:{place}")
         except (VlpromptError, OSError, SafetensorError, KeyError) as error:
             raise ModelError(f"the model at {place} cannot be read: {str(error).splitlines()[0]}") from error
+
+    @cached_property
+    def vit(self) -> Vit:
+        """The tiny ViT, without its classifier.
+
+        Raises:
+            ModelError: It is missing or damaged.
+        """
+        place = self.folder / "tiny_vit"
+        try:
+            from timm.models.vision_transformer import VisionTransformer
+
+            given = json.loads((place / "config.json").read_bytes())["kwargs"]
+            model = VisionTransformer(**given)
+            model.load_state_dict({name: tensor.float() for name, tensor in load_file(place / VIT_WEIGHTS).items()})
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+            raise ModelError(f"the model at {place} cannot be read: {str(error).splitlines()[0]}") from error
+        return Vit(model, Preprocess(given["img_size"], (0.5,) * 3, (0.5,) * 3), name="tiny_vit")
+
+    @cached_property
+    def vit_head(self) -> tuple[Tensor, Tensor]:
+        """The weight (C, D) and bias (C,) of the tiny ViT's classifier."""
+        tensors = load_file(self.folder / "tiny_vit" / VIT_WEIGHTS)
+        return tensors["head.weight"].float(), tensors["head.bias"].float()
 
 
 def complete(place: Path, into: Path) -> None:

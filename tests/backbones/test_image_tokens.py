@@ -171,7 +171,7 @@ class Plain:
         for layer in range(layers):
             if layer in prompt.tokens:
                 new = prompt.tokens[layer]
-                if prompt.place == "end-before-norm" and layer == 0:
+                if prompt.place == "embed" and layer == 0:
                     new = self.pre_norm(new)
                 new = new if new.ndim == 3 else torch.stack([new] * len(images))
                 prompts = new if prompt.spread == "replace" else torch.cat([prompts, new], 1)
@@ -191,16 +191,16 @@ def tokens(visual: Any, *lengths: int, images: int = 0, first: int = 0) -> dict[
 
 PROMPTS: dict[str, Callable[[Any], VisualPrompt]] = {
     "shallow": lambda v: VisualPrompt(tokens(v, 2)),
-    "shallow after the class token": lambda v: VisualPrompt(tokens(v, 2), "propagate", "after-class"),
+    "shallow after the pre-norm": lambda v: VisualPrompt(tokens(v, 2), "propagate", "blocks"),
     "deep": lambda v: VisualPrompt(tokens(v, 2, 2, 2)),
-    "deep, every layer its own number": lambda v: VisualPrompt(tokens(v, 3, 1, 2), "replace", "after-class"),
+    "deep, every layer its own number": lambda v: VisualPrompt(tokens(v, 3, 1, 2), "replace", "blocks"),
     "some layers": lambda v: VisualPrompt(tokens(v, 2, 2, first=1)),
     "ever more": lambda v: VisualPrompt(tokens(v, 2, 1, 2), "propagate"),
-    "ever more after the class token": lambda v: VisualPrompt(tokens(v, 2, 1), "propagate", "after-class"),
-    "for each image": lambda v: VisualPrompt(tokens(v, 2, 2, images=3), "replace", "after-class"),
-    "pooled too": lambda v: VisualPrompt(tokens(v, 2, 1), "propagate", "after-class", "include"),
+    "ever more after the pre-norm": lambda v: VisualPrompt(tokens(v, 2, 1), "propagate", "blocks"),
+    "for each image": lambda v: VisualPrompt(tokens(v, 2, 2, images=3), "replace", "blocks"),
+    "pooled too": lambda v: VisualPrompt(tokens(v, 2, 1), "propagate", "blocks", "include"),
     "pooled too, behind": lambda v: VisualPrompt(tokens(v, 2, 2), pool="include"),
-    "pooled alone": lambda v: VisualPrompt(tokens(v, 2, 3), "propagate", "after-class", "only"),
+    "pooled alone": lambda v: VisualPrompt(tokens(v, 2, 3), "propagate", "blocks", "only"),
     "pooled alone, for each image": lambda v: VisualPrompt(tokens(v, 2, images=3), pool="only"),
 }
 
@@ -222,7 +222,7 @@ def test_no_prompt_and_an_empty_one_are_the_librarys_own_forward(visual: Any) ->
     wanted = visual(images)
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
     empty = torch.zeros(0, adapter.width)
-    for prompt in (NONE, VisualPrompt({0: empty, 1: empty}), VisualPrompt({2: empty}, "propagate", "after-class")):
+    for prompt in (NONE, VisualPrompt({0: empty, 1: empty}), VisualPrompt({2: empty}, "propagate", "blocks")):
         assert torch.equal(adapter(images, prompt), wanted)
 
 
@@ -238,7 +238,7 @@ def test_an_image_does_not_see_its_batch(visual: Any) -> None:
 def test_the_place_and_the_spread_matter() -> None:
     visual = strengthen(native())
     images, learned = images_for(visual), tokens(visual, 2, 2)
-    ways = [VisualPrompt(learned, s, p) for s in ("replace", "propagate") for p in ("end-before-norm", "after-class")]
+    ways = [VisualPrompt(learned, s, p) for s in ("replace", "propagate") for p in ("embed", "blocks")]
     found = [ImageTokens(visual)(images, way).detach() for way in ways]
     assert min(float((a - b).abs().max()) for i, a in enumerate(found) for b in found[:i]) > 1e-3
 
@@ -261,12 +261,6 @@ def resnet() -> Any:
     return open_clip.modified_resnet.ModifiedResNet([1, 1, 1, 1], 16, 2, image_size=32, width=8)
 
 
-def rotary() -> Any:
-    from timm.models.eva import Eva
-
-    return Eva(img_size=32, patch_size=16, embed_dim=32, depth=1, num_heads=2, use_rot_pos_emb=True)
-
-
 def swin() -> Any:
     from timm.models.swin_transformer import SwinTransformer
 
@@ -282,11 +276,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "convnext": (lambda: timm.create_model("test_convnext"), "ConvNeXt: a convolutional network"),
     "convnext in clip": (lambda: TimmModel("test_convnext", 24, pool="avg"), "ConvNeXt: a convolutional network"),
     "swin": (swin, "SwinTransformer: its attention stays within windows"),
-    "rotary": (rotary, "Eva: its rotary positions"),
-    "distilled": (
-        lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=1, embed_dim=32, num_heads=2),
-        "two tokens and two heads",
-    ),
     "unknown": (lambda: nn.Linear(2, 2), "Linear: it is not a plain vision transformer"),
     "subclass": (lambda: Subclass(16, 8, 32, 2, 2, 2.0), "Subclass: it is not a plain vision transformer"),
     "tokens only": (lambda: native(pool_type="none"), "gives tokens, not one feature"),

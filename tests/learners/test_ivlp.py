@@ -30,7 +30,7 @@ def test_each_tower_gets_its_own_prompts(
     prefix = torch.cat([plain.prefix[:, :1], first[None], plain.prefix[:, 3:]], dim=1)
     text = small.encode_text(TextPrompt(prefix, plain.suffix, plain.ends, plain.ids, {1: second}))
     vision = dict(enumerate(learner.prompts.vision))
-    image = small.encode_image(batch.images, VisualPrompt(vision, "replace", "end-before-norm"))
+    image = small.encode_image(batch.images, VisualPrompt(vision, "replace", "embed"))
     assert torch.allclose(learner(batch), small.scores(image, text), atol=1e-9)
     assert {name: tuple(p.shape) for name, p in learner.trainable().items()} == {
         "prompts.text": (2, 2, 24),

@@ -3,23 +3,25 @@
 import copy
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.clip import Clip
 from vlprompt.backbones.text_encoding import in_projection
+from vlprompt.backbones.vit import Vit
 from vlprompt.errors import UsageError
 
 Added = Callable[[Tensor], Tensor]  # (..., D) -> (..., 3D)
+B = TypeVar("B", Clip, Vit)
 
 
-def twin(clip: Clip) -> Clip:
-    """A Clip with modules of its own around the same frozen tensors: what is changed in it does not touch the other."""
-    _ = clip.fingerprint  # of the weights both share, computed once
-    shared = [*chain(clip.parameters(), clip.buffers()), clip.tokenizer]
-    return copy.deepcopy(clip, {id(each): each for each in shared})
+def twin(backbone: B) -> B:
+    """A backbone with modules of its own around the same frozen tensors: changing it does not touch the other."""
+    _ = backbone.fingerprint  # of the weights both share, computed once
+    shared = [*chain(backbone.parameters(), backbone.buffers()), getattr(backbone, "tokenizer", None)]
+    return copy.deepcopy(backbone, {id(each): each for each in shared})
 
 
 class AdaptedAttention(nn.Module):
@@ -56,5 +58,56 @@ def blocks_of(tower: Any, name: str) -> list[Any]:
         raise UsageError(
             f"the {name} tower ({type(tower).__name__}) has no attention that can be adapted; use a model with "
             "open_clip's own transformers, such as ViT-B-16, or adapt the other tower only."
+        )
+    return blocks
+
+
+class Followed(nn.Module):
+    """A frozen module h with something joined to its output: h(x) + added(h(x))."""
+
+    def __init__(self, frozen: nn.Module, added: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.frozen, self.added = frozen, added
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D')."""
+        h: Tensor = self.frozen(x)
+        return h + self.added(h)
+
+
+class Beside(nn.Module):
+    """A frozen module h with something joined that reads the same: h(x) + added(x)."""
+
+    def __init__(self, frozen: nn.Module, added: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.frozen, self.added = frozen, added
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D')."""
+        return self.frozen(x) + self.added(x)  # type: ignore[no-any-return]
+
+
+def timm_blocks(vit: Vit, *parts: str) -> list[Any]:
+    """The blocks of a Vit, where each has attention and MLP modules that can be exchanged.
+
+    Args:
+        vit: A twin.
+        parts: Linear layers of attention that must be modules of their own ("qkv", "proj").
+
+    Raises:
+        UsageError: It has no such blocks.
+    """
+    blocks = list(getattr(vit.model, "blocks", []))
+    for block in blocks:
+        attention = getattr(block, "attn", None)
+        whole = all(isinstance(getattr(attention, part, None), nn.Linear) for part in parts)
+        own_bias = "qkv" in parts and getattr(attention, "q_bias", None) is not None  # timm takes its weight, not it
+        if not whole or own_bias or not isinstance(getattr(block, "mlp", None), nn.Module):
+            blocks = []
+            break
+    if not blocks:
+        raise UsageError(
+            f"{vit.name} ({type(vit.model).__name__}) has no layers whose attention can be adapted; use a plain ViT, "
+            "such as 'timm:vit_base_patch16_224', or tune its weights (bias, norm, partial, full)."
         )
     return blocks

@@ -145,7 +145,7 @@ class Clip(nn.Module):
         Raises:
             VlpromptError: There are prompts, and the image tower cannot take them.
         """
-        if prompt.tokens:
+        if prompt.tokens or prompt.prefixes:
             return self.image_tokens(images.to(self.device), prompt)
         features = self.model.encode_image(images.to(self.device, self.dtype), normalize=False)
         return at_least_float32(first_of(features))

@@ -10,7 +10,10 @@ import torch
 
 from vlprompt.backbones.bundled import load_tiny
 from vlprompt.backbones.clip import Clip
+from vlprompt.backbones.device import device_of
 from vlprompt.backbones.tokens import Tokenizer
+from vlprompt.backbones.vit import Vit
+from vlprompt.backbones.vit_loading import TIMM, is_timm_folder, load_vit
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import UsageError, VlpromptError, unknown
 
@@ -18,6 +21,19 @@ LOCAL = "local-dir:"
 HUB = "hf-hub:"
 # In open_clip's order of preference.
 WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors"]
+
+
+def load_backbone(
+    name: str = "tiny", pretrained: str = "", *, precision: str = "fp32", device: str = "cpu"
+) -> Clip | Vit:
+    """Load a frozen model by any name that `load_clip` or `load_vit` takes; a folder is told by its config.
+
+    Raises:
+        UsageError: See `load_clip` and `load_vit`.
+        VlpromptError: See `load_clip` and `load_vit`.
+    """
+    load = load_vit if name.startswith(TIMM) or is_timm_folder(name) else load_clip
+    return load(name, pretrained, precision=precision, device=device)
 
 
 def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp32", device: str = "cpu") -> Clip:
@@ -35,7 +51,7 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
         UsageError: An unknown model or tag, or a combination that makes no sense.
         VlpromptError: The weights are missing, damaged or cannot be fetched.
     """
-    place = _device(device)
+    place = device_of(device)
     if name == "tiny":
         if pretrained:
             raise UsageError(f"'tiny' brings its own weights; leave out pretrained {pretrained!r}.")
@@ -50,13 +66,6 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
     return Clip(model, _tokenizer(name, model), _preprocess(model), name=label, precision=precision).to(place)
 
 
-def _device(device: str) -> torch.device:
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'.") from error
-
-
 def _check(name: str, pretrained: str) -> None:
     """Refuse what open_clip would fail on later, with the names that would have been right."""
     import open_clip
@@ -69,7 +78,7 @@ def _check(name: str, pretrained: str) -> None:
         return
     known = open_clip.list_models()
     if name not in known:
-        raise unknown("backbone", name, ["tiny", *known], f"Or {LOCAL}PATH, or {HUB}ORG/REPO.")
+        raise unknown("backbone", name, ["tiny", *known], f"Or {LOCAL}PATH, {HUB}ORG/REPO or {TIMM}NAME.")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not pretrained:
         raise UsageError(f"{name} needs weights: give pretrained as one of {', '.join([*tags, 'random'])}.")

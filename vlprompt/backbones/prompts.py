@@ -9,7 +9,7 @@ from torch import Tensor
 from vlprompt.errors import UsageError, unknown
 
 Spread = Literal["replace", "propagate"]
-Place = Literal["end-before-norm", "after-class"]
+Place = Literal["embed", "blocks"]
 Pool = Literal["exclude", "include", "only"]
 
 
@@ -49,16 +49,19 @@ class VisualPrompt:
             for each its own. Before a layer that is not named, prompts stay what they have become.
         spread: "replace": tokens that enter take the place of the prompts before them (VPT-deep, MaPLe); "propagate":
             they stand behind them (VPT-shallow, L2P).
-        place: "end-before-norm": behind the patches, and those of layer 0 go through the tower's pre-norm (VPT for
-            CLIP, MaPLe, PromptSRC); "after-class": behind the class token and registers, after the pre-norm (VPT).
+        place: Where those of layer 0 enter: "embed", before the tower's pre-norm (VPT for CLIP, MaPLe, PromptSRC), or
+            "blocks", after it (VPT). Attention asks for no order, so it makes no other difference.
         pool: Whether average and attention pooling see the prompts: "exclude", "include", or "only" them, whose mean
             then stands for the class token too (L2P).
+        prefixes: {layer: (keys, values)}, each (n, D) or (B, n, D), joined as they are to the layer's own keys and
+            values, behind any norm or rotation of these (DualPrompt, CODA-Prompt). D is the width of its keys.
     """
 
     tokens: Mapping[int, Tensor] = field(default_factory=dict)
     spread: Spread = "replace"
-    place: Place = "end-before-norm"
+    place: Place = "embed"
     pool: Pool = "exclude"
+    prefixes: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise UsageError for a way of prompting that there is not, or tokens that are not rows of vectors."""
@@ -70,6 +73,12 @@ class VisualPrompt:
                 raise UsageError(
                     f"the prompt of layer {layer} has shape {tuple(tokens.shape)}; give (P, D) for all images or "
                     "(B, P, D) for each its own."
+                )
+        for layer, (keys, values) in self.prefixes.items():
+            if keys.shape != values.shape or keys.ndim not in (2, 3):
+                raise UsageError(
+                    f"the prefix of layer {layer} has keys {tuple(keys.shape)} and values {tuple(values.shape)}; give "
+                    "both as (n, D) for all images or (B, n, D) for each its own."
                 )
 
 

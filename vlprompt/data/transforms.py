@@ -5,6 +5,7 @@ Test: resize the short side, crop the centre. Training: a random crop of 8 to 10
 ones. Whatever is random is drawn from the seed passed in: the result knows neither the order nor the worker.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Preprocess:
         interpolation: "bicubic", "bilinear" or "nearest".
         resize: At test time "shortest" resizes the short side and crops the centre (CLIP); "squash" resizes both
             sides and crops nothing (SigLIP).
+        crop_pct: At test time, the share of the resized image's side that the crop keeps (timm's models; CLIP: all).
     """
 
     size: int
@@ -40,6 +42,7 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     resize: str = "shortest"
+    crop_pct: float = field(default=1.0, repr=False)  # in a transform's key only where it matters
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):  # lists come back from JSON
@@ -50,6 +53,8 @@ class Preprocess:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.resize not in RESIZES:
             raise unknown("resize", self.resize, RESIZES)
+        if not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop_pct {self.crop_pct} must be a share of the image, above 0 and at most 1.")
 
 
 class Transform(Protocol):
@@ -76,11 +81,13 @@ class _CenterCrop:
 
     @property
     def key(self) -> str:
-        return f"center-crop {self.preprocess}"
+        share = self.preprocess.crop_pct
+        return f"center-crop {self.preprocess}" + f" of {share:g}" * (share < 1)
 
     def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:  # noqa: ARG002
         p = self.preprocess
-        size = [p.size] if p.resize == "shortest" else [p.size, p.size]
+        whole = math.floor(p.size / p.crop_pct)
+        size = [whole] if p.resize == "shortest" else [whole, whole]
         image = tvf.resize(image, size, tv.InterpolationMode(p.interpolation))
         return _tensor(tvf.center_crop(image, [p.size, p.size]), p)
 

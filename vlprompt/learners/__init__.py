@@ -11,51 +11,77 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from vlprompt import checkpoint
 from vlprompt.errors import UsageError, VlpromptError, unknown
 from vlprompt.learners import (
+    adapter,
+    bias,
     clip_adapter,
     clip_lora,
     cocoop,
     coop,
     ctpt,
+    full,
     ivlp,
     kgcoop,
+    linear,
     linear_probe,
+    lora,
     maple,
+    mlp,
     mta,
+    norm,
+    partial,
     prograd,
     promptsrc,
+    side,
     tda,
     tip_adapter,
     tip_adapter_f,
     tpt,
+    vpt,
     zero,
     zero_shot,
 )
+from vlprompt.learners.adapter import Adapter, AdapterConfig
 from vlprompt.learners.base import Prediction, PromptLearner, Reads, Variant
+from vlprompt.learners.bias import Bias, BiasConfig
 from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
 from vlprompt.learners.ctpt import CTPT, CTPTConfig
+from vlprompt.learners.full import Full, FullConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
+from vlprompt.learners.linear import Linear, LinearConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
+from vlprompt.learners.lora import LoRA, LoRAConfig
 from vlprompt.learners.maple import MaPLe, MaPLeConfig
+from vlprompt.learners.mlp import MLP, MLPConfig
 from vlprompt.learners.mta import MTA, MTAConfig
+from vlprompt.learners.norm import Norm, NormConfig
+from vlprompt.learners.partial import Partial, PartialConfig
 from vlprompt.learners.prograd import ProGrad, ProGradConfig
 from vlprompt.learners.promptsrc import PromptSRC, PromptSRCConfig
+from vlprompt.learners.side import Side, SideConfig
 from vlprompt.learners.tda import TDA, TDAConfig
 from vlprompt.learners.tip_adapter import TipAdapter, TipAdapterConfig
 from vlprompt.learners.tip_adapter_f import TipAdapterF, TipAdapterFConfig
 from vlprompt.learners.tpt import TPT, TPTConfig
+from vlprompt.learners.vpt import VPT, VPTConfig
 from vlprompt.learners.zero import Zero, ZeroConfig
 from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "CTPT",
     "IVLP",
+    "MLP",
     "MTA",
     "TDA",
     "TPT",
+    "VPT",
+    "Adapter",
+    "AdapterConfig",
+    "Bias",
+    "BiasConfig",
     "CLIPAdapter",
     "CLIPAdapterConfig",
     "CLIPLoRA",
@@ -65,14 +91,25 @@ __all__ = [
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
+    "Full",
+    "FullConfig",
     "IVLPConfig",
     "KgCoOp",
     "KgCoOpConfig",
+    "Linear",
+    "LinearConfig",
     "LinearProbe",
     "LinearProbeConfig",
+    "LoRA",
+    "LoRAConfig",
+    "MLPConfig",
     "MTAConfig",
     "MaPLe",
     "MaPLeConfig",
+    "Norm",
+    "NormConfig",
+    "Partial",
+    "PartialConfig",
     "Prediction",
     "ProGrad",
     "ProGradConfig",
@@ -80,40 +117,53 @@ __all__ = [
     "PromptSRC",
     "PromptSRCConfig",
     "Reads",
+    "Side",
+    "SideConfig",
     "TDAConfig",
     "TPTConfig",
     "TipAdapter",
     "TipAdapterConfig",
     "TipAdapterF",
     "TipAdapterFConfig",
+    "VPTConfig",
     "Variant",
     "Zero",
     "ZeroConfig",
     "ZeroShot",
     "ZeroShotConfig",
+    "adapter",
     "backbone_of",
+    "bias",
     "clip_adapter",
     "clip_lora",
     "cocoop",
     "coop",
     "ctpt",
+    "full",
     "ivlp",
     "kgcoop",
     "learner_class",
+    "linear",
     "linear_probe",
     "load",
+    "lora",
     "make_config",
     "maple",
+    "mlp",
     "mta",
     "names",
+    "norm",
+    "partial",
     "prograd",
     "promptsrc",
+    "side",
     "tda",
     "tip_adapter",
     "tip_adapter_f",
     "tpt",
     "variant",
     "variants",
+    "vpt",
     "zero",
     "zero_shot",
 ]
@@ -197,7 +247,7 @@ def _described(hint: Any) -> str:
 
 
 def backbone_of(folder: str | Path) -> tuple[str, str]:
-    """The name and the weights of the backbone a prompt was trained with, as `load_clip` takes them."""
+    """The name and the weights of the backbone a prompt was trained with, as `load_backbone` takes them."""
     name, _, pretrained = str(checkpoint.load(folder)[1].get("backbone", "")).partition("/")
     return (name, pretrained) if ":" not in name else (f"{name}/{pretrained}".rstrip("/"), "")
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vlprompt import checkpoint
+from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.data.task import Files, Indexed, Task
@@ -87,6 +88,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
     """
 
     reads: ClassVar[Reads]
+    takes: ClassVar[tuple[type[Any], ...]] = (Clip,)  # kinds of backbones, the usual one first
     learns: ClassVar[bool] = True  # whether training images make a difference
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
     online: ClassVar[bool] = False  # whether an answer depends on the images judged before it, see `forget`
@@ -101,9 +103,10 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             seed: Of whatever starts from noise.
 
         Raises:
-            UsageError: No class, or an empty or repeated name.
+            UsageError: No class, or an empty or repeated name; or a backbone of a kind that the method does not take.
         """
         super().__init__()
+        check_kind(self.method(), self.takes, backbone)
         self.backbone = backbone
         self.classes = check_classes(classes)
         self.config = config
@@ -322,6 +325,16 @@ def _opened(image: str | Path | Image.Image) -> tuple[Image.Image, str]:
         held = Indexed([(image,)])
         return held.open(0), held.digest(0)
     return Files().open(Path(image)), Files().digest(Path(image))
+
+
+def check_kind(method: str, takes: Sequence[type[Any]], backbone: Any) -> None:
+    """Raise UsageError for a ViT where a method needs a CLIP, and the other way round."""
+    if isinstance(backbone, Clip | Vit) and not isinstance(backbone, tuple(takes)):
+        clip, vit = "a CLIP (it reads class names), such as 'ViT-B-16'", "a ViT, such as 'timm:vit_base_patch16_224'"
+        raise UsageError(
+            f"{method} needs {clip if Clip in takes else vit}; {backbone.name} is not one. Choose another method or "
+            "backbone."
+        )
 
 
 def check_classes(names: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlprompt.backbones.clip import Clip
+from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches
 from vlprompt.errors import UsageError
@@ -38,18 +38,25 @@ class LinearProbeConfig:
 
 
 @final
-class LinearProbe(PromptLearner[Clip]):
+class LinearProbe(PromptLearner[Clip | Vit]):
     """A weight vector per class; no text at all."""
 
     reads = Reads.FEATURES
+    takes = (Clip, Vit)
     in_order = True
 
     def __init__(
-        self, clip: Clip, classes: Sequence[str], config: LinearProbeConfig = LinearProbeConfig(), *, seed: int = 0
+        self,
+        backbone: Clip | Vit,
+        classes: Sequence[str],
+        config: LinearProbeConfig = LinearProbeConfig(),
+        *,
+        seed: int = 0,
     ) -> None:
-        super().__init__(clip, classes, config, seed=seed)
-        self.weight = nn.Parameter(torch.zeros(len(self.classes), clip.embed_dim, device=clip.device))  # (C, E)
-        self.bias = nn.Parameter(torch.zeros(len(self.classes), device=clip.device))  # (C,)
+        super().__init__(backbone, classes, config, seed=seed)
+        device, width = backbone.device, backbone.embed_dim
+        self.weight = nn.Parameter(torch.zeros(len(self.classes), width, device=device))  # (C, E)
+        self.bias = nn.Parameter(torch.zeros(len(self.classes), device=device))  # (C,)
 
     @property
     def keeps_classes(self) -> str:

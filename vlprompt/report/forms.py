@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from vlprompt.errors import unknown
 from vlprompt.report.series import Cell
 
-Row = tuple[str, tuple[Cell | None, ...]]
+Entry = Cell | str | None
+Row = tuple[str, tuple[Entry, ...]]
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,21 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {sign: f"${sign}$" for sign in "<>|"}
 
 
-def _plain(cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
+def _plain(cell: Entry) -> str:
+    if not isinstance(cell, Cell):
+        return cell or "–"
     digits = cell.digits
     return f"{cell.mean:.{digits}f}" if cell.half is None else f"{cell.mean:.{digits}f} ± {cell.half:.{digits}f}"
 
 
-def _aligned(cell: Cell | None) -> str:
+def _aligned(cell: Entry) -> str:
     """The decimal points of a column under each other."""
-    if cell is None or cell.half is None:
+    if not isinstance(cell, Cell) or cell.half is None:
         return _plain(cell).rjust(5)
     return f"{cell.mean:{cell.digits + 4}.{cell.digits}f} ± {cell.half:{cell.digits + 3}.{cell.digits}f}"
 
 
-def _math(cell: Cell | None) -> str:
+def _math(cell: Entry) -> str:
     return "--" if cell is None else f"${_plain(cell)}$".replace("±", r"\pm")
 
 

@@ -148,7 +148,7 @@ def _lines(pair: Pair, columns: Iterable[Place]) -> list[Row]:
     """A published row, ours, and how far ours is above it where the two can be compared."""
     theirs = {place: Cell(percent, None, 1) for place, percent in pair.paper.values.items()}
     shots = f", {pair.paper.shots} shot{'s' * (pair.paper.shots != 1)}" if pair.paper.shots else ""
-    rows = [
+    rows: list[Row] = [
         (f"paper: {pair.paper.method}{shots}", tuple(theirs.get(place) for place in columns)),
         (f"ours: {pair.label}", tuple(pair.values.get(place) for place in columns)),
     ]

@@ -125,8 +125,16 @@ def _by_shots(task: str, runs: Sequence[Result], metric: str) -> Table:
     rows = []
     for each in arrange(runs, lambda run: run.shots):
         cells = {at: cell([value(run, metric) for run in members]) for at, members in each.runs.items()}
-        rows.append((each.backbone, (each.label, tuple(cells.get(at) for at in columns))))
-    return _table(f"{task}: {metric} in percent", header, rows)
+        rows.append((each.backbone, (each.label, (*(cells.get(at) for at in columns), _tuned(each)))))
+    if any(row[-1] for _, (_, row) in rows):
+        return _table(f"{task}: {metric} in percent", [*header, "tuned %"], rows)
+    return _table(f"{task}: {metric} in percent", header, [(b, (label, row[:-1])) for b, (label, row) in rows])
+
+
+def _tuned(series: Series) -> str | None:
+    """What a method learns, in percent of the frozen model's parameters, two digits; None where it was not noted."""
+    shares = [run.tuned for members in series.runs.values() for run in members if run.tuned is not None]
+    return f"{100 * max(shares):.2g}" if shares else None
 
 
 def _base_to_new(task: str, runs: Sequence[Result], metric: str) -> Table:
@@ -145,7 +153,7 @@ def _base_new_h(series: Series, metric: str) -> Row:
 
 def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]]) -> Table:
     """Rows under the backbones they come with."""
-    cells = [each for _, (_, cells) in rows for each in cells if each]
+    cells = [each for _, (_, cells) in rows for each in cells if isinstance(each, Cell)]
     several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
     single = "one seed: no interval" if any(each.half is None for each in cells) else ""
     how = "; without ±, ".join(filter(None, (several, single)))

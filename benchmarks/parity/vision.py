@@ -1,0 +1,48 @@
+"""What the goldens of VPT and its baselines have in common: images, a linear head, features, loss and gradients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.parity.case import Case
+from benchmarks.parity.training import gradients
+from vlprompt.data.batch import Batch
+from vlprompt.learners import PromptLearner
+
+HEAD = {"head_weight": "head.weight", "head_bias": "head.bias"}
+
+
+def classes(case: Case) -> list[str]:
+    """A name for each class of the head."""
+    count = case.hyper["num_classes"] if "num_classes" in case.hyper else len(case.array("head_weight"))
+    return [f"class {number}" for number in range(int(count))]
+
+
+def batch_of(case: Case) -> Batch:
+    """The images and their labels, unknown where the case holds none."""
+    images = case.tensor("images")
+    index = torch.arange(len(images))
+    labels = case.tensor("labels") if "labels" in case.arrays else torch.full_like(index, -1)
+    return Batch(labels=labels, index=index, images=images)
+
+
+def begin(learner: PromptLearner[Any], tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give learned tensors the values that the case starts from; those it does not name keep their own."""
+    learner.restore({**learner.trainable(), **learner.found(), **tensors}, source)
+
+
+def at_start(learner: PromptLearner[Any], batch: Batch, names: Mapping[str, str]) -> dict[str, Any]:
+    """Scores, loss and gradients of a learner in evaluation mode.
+
+    Args:
+        learner: With the case's tensors.
+        batch: Images and labels.
+        names: The case's names of learned tensors, and ours.
+    """
+    learner.eval()
+    found = gradients(learner, batch)
+    with torch.no_grad():
+        answers: dict[str, Any] = {"logits": learner.predict(batch), "loss": learner.loss(batch)}
+    return answers | {f"grad_{theirs}": found[ours] for theirs, ours in names.items()}

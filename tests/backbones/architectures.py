@@ -1,0 +1,184 @@
+"""Small random models of every make of vision transformer in timm, with weights at which every part matters."""
+
+import copy
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cache
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlprompt.backbones.image_tokens import ImageTokens
+
+SIZES = {"depth": 2, "embed_dim": 48, "num_heads": 3, "img_size": 32}
+FOURTEEN = {**SIZES, "img_size": 28}  # patches of 14 pixels
+NAFLEX_ROPE = {"rope_type": "axial", "attn_type": "rope", **SIZES}
+
+# Name here: timm's name and what is changed. Reference classes: plain, prefix counts, pools, norms, kinds of attention.
+WORKING: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("vit_base_patch16_224", SIZES),
+    "pre-norm (CLIP)": ("vit_base_patch16_clip_224", SIZES),
+    "no prefix, attention pool (SigLIP)": ("vit_base_patch16_siglip_224", SIZES),
+    "5 prefix tokens (DINOv2 reg4)": ("vit_small_patch14_reg4_dinov2", FOURTEEN),
+    "4 prefix tokens, mean": ("vit_little_patch16_reg4_gap_256", SIZES),
+    "2 prefix tokens, two heads (DeiT distilled)": ("deit_tiny_distilled_patch16_224", SIZES),
+    "positions without class (DeiT III)": ("deit3_small_patch16_224", SIZES),
+    "no prefix, mean": ("vit_medium_patch16_gap_256", SIZES),
+    "hybrid": ("vit_small_r26_s32_224", {**SIZES, "img_size": 64}),
+    "parallel scaling, pre-norm": ("vit_base_patch16_xp_224", SIZES),
+    "differential attention": ("vit_dlittle_patch16_reg1_gap_256", {**SIZES, "num_heads": 2}),
+    "differential, parallel": ("vit_dpwee_patch16_reg1_gap_256", {**SIZES, "num_heads": 2}),
+    "36x1": ("vit_small_patch16_36x1_224", SIZES),
+    "18x2": ("vit_small_patch16_18x2_224", SIZES),
+    "post-norm": ("vit_base_patch16_rpn_224", SIZES),
+    "InternViT": ("vit_intern300m_patch14_448", FOURTEEN),
+    "AIMv2": ("aimv2_large_patch14_224", FOURTEEN),
+    "FlexiViT": ("flexivit_small", SIZES),
+    "test_vit": ("test_vit", {"img_size": 32}),
+    "registers, mean": ("test_vit2", {"img_size": 32}),
+    "registers, attention pool": ("test_vit3", {"img_size": 32}),
+    "query and key norms": ("test_vit4", {"img_size": 32}),
+    "norms of queries, keys and output": ("vit_base_patch16_224", {**SIZES, "qk_norm": True, "scale_attn_norm": True}),
+    "mean of all tokens": ("vit_base_patch16_224", {**SIZES, "global_pool": "avg", "pool_include_prefix": True}),
+    "maximum": ("vit_base_patch16_224", {**SIZES, "global_pool": "max"}),
+    "any size of image": ("vit_base_patch16_224", {**SIZES, "dynamic_img_size": True}),
+    "ViTamin": ("vitamin_small_224", {"img_size": 32}),
+    "EVA": ("eva_giant_patch14_224", FOURTEEN),
+    "NaFlex, 4 prefix tokens": ("naflexvit_base_patch16_gap", SIZES),
+    "NaFlex, attention pool": ("naflexvit_base_patch16_map", SIZES),
+    "NaFlex, rotary": ("naflexvit_base_patch16_gap", NAFLEX_ROPE),
+    "NaFlex, mixed rotary": ("naflexvit_base_patch16_gap", {**NAFLEX_ROPE, "rope_type": "mixed"}),
+    "CaiT": ("cait_xxs24_224", SIZES),
+    "rotary (EVA-02)": ("eva02_tiny_patch14_224", FOURTEEN),
+    "rotary, post-norm": ("eva02_enormous_patch14_clip_224", {**FOURTEEN, "use_rot_pos_emb": True}),
+    "rotary, attention pool (PE-Core)": ("vit_pe_core_tiny_patch16_384", SIZES),
+    "rotary, 5 prefix tokens (DINOv3)": ("vit_small_patch16_dinov3", SIZES),
+    "rotary": ("vit_small_patch16_rope_224", SIZES),
+    "rotary, each layer its own": ("vit_small_patch16_rope_mixed_224", SIZES),
+    "rotary and absolute": ("vit_small_patch16_rope_ape_224", SIZES),
+    "rotary, grouped queries, gate": (
+        "vit_small_patch16_rope_224",
+        {**SIZES, "num_heads": 4, "num_kv_heads": 2, "qkv_fused": False},
+    ),
+    "BEiT": ("beit_base_patch16_224", SIZES),
+    "BEiT, shared bias": ("beit_base_patch16_224", {**SIZES, "use_shared_rel_pos_bias": True}),
+    "BEiT v2": ("beitv2_base_patch16_224", SIZES),
+    "relative positions": ("vit_relpos_small_patch16_224", SIZES),
+    "relative positions, class token": ("vit_relpos_medium_patch16_cls_224", SIZES),
+    "relative positions, shared": ("vit_srelpos_small_patch16_224", SIZES),
+    "relative positions, post-norm": ("vit_relpos_base_patch32_plus_rpn_256", {**SIZES, "img_size": 64}),
+}
+# timm's name: why it takes no prompt tokens.
+REFUSED = {
+    "samvit_base_patch16": "attention stays within windows",
+    "swin_tiny_patch4_window7_224": "attention stays within windows",
+    "maxvit_tiny_tf_224": "attention stays within windows",
+    "twins_svt_small": "attention stays within windows",
+    "hiera_tiny_224": "from stage to stage",
+    "mvitv2_tiny": "from stage to stage",
+    "pit_ti_224": "from stage to stage",
+    "levit_128": "from stage to stage",
+    "tnt_s_patch16_224": "within each patch",
+    "xcit_nano_12_p16_224": "filter the patches",
+    "convit_tiny": "function of the patches' places",
+    "crossvit_9_240": "two sequences",
+    "nest_tiny": "within blocks of the image",
+    "volo_d1_224": "around each place",
+    "convnext_atto": "no sequence of tokens",
+    "resnet18": "no sequence of tokens",
+    "fastvit_t8": "convolutional network",
+}
+
+
+@cache
+def model(name: str) -> Any:
+    """A model with 7 classes in float64."""
+    timms, options = WORKING[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = timm.create_model(timms, num_classes=7, **options)
+    made.pretrained_cfg = {**made.pretrained_cfg, "input_size": (3, options["img_size"], options["img_size"])}
+    return strengthened(made)
+
+
+@cache
+def tokens_of(name: str) -> ImageTokens:
+    """The same as prompts see it."""
+    return ImageTokens(model(name))
+
+
+def strengthened(made: Any) -> Any:
+    """Random weights at which every part of a model matters, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in made.double().named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        wide = parameter.ndim > 1 and not any(part in name for part in ("token", "embed.", "pos_embed", "bias_table"))
+        plain = 0.5 * noise + (parameter.ndim == 1 and name.endswith("weight"))
+        parameter.data = noise * 1.5 / parameter[0].numel() ** 0.5 if wide else plain
+    return made.requires_grad_(False).eval()
+
+
+def by_hooks(made: Any, images: Tensor, tokens: Mapping[int, Tensor], *, strip: bool = True) -> Tensor:
+    """The library's own forward with prompts (P, D) in the sequence, put in and taken out by hooks on its blocks.
+
+    Positions are mended in the library's own places: a rotation skips the prompts, a bias has zeros for them.
+    """
+    held, lead = len(tokens[0]), 0 if type(made).__name__ == "Cait" else made.num_prefix_tokens
+    made = copy.deepcopy(made)
+    entered = False
+
+    def enter(layer: int) -> Any:
+        def hook(_: Any, given: tuple[Tensor, ...], options: dict[str, Any]) -> Any:
+            nonlocal entered
+            x = given[0]
+            rest = x[:, lead + held * entered :]
+            entered = True
+            x = torch.cat([x[:, :lead], tokens[layer].expand(len(x), -1, -1), rest], 1)
+            return (x, *given[1:]), options
+
+        return hook
+
+    with ExitStack() as hooks:
+        for layer, block in enumerate(made.blocks):
+            if layer in tokens:
+                hooks.enter_context(block.register_forward_pre_hook(enter(layer), with_kwargs=True))
+            _mend(block.attn if hasattr(block, "attn") else None, lead, held)
+        for shared in (getattr(made, "rel_pos_bias", None), getattr(made, "shared_rel_pos", None)):
+            _mend_shared(shared, lead, held)
+        if strip:
+            last = made.blocks[-1]
+            hooks.enter_context(
+                last.register_forward_hook(lambda _, __, x: torch.cat([x[:, :lead], x[:, lead + held :]], 1))
+            )
+        return made(images)
+
+
+def _mend(attention: Any, lead: int, held: int) -> None:
+    """Make a layer's positions skip the prompts."""
+    if hasattr(attention, "num_prefix_tokens"):
+        attention.num_prefix_tokens = lead + held
+    if getattr(attention, "relative_position_bias_table", None) is not None:
+        own = attention._get_rel_pos_bias
+        attention._get_rel_pos_bias = lambda: _room(own(), lead, held)
+    _mend_shared(getattr(attention, "rel_pos", None), lead, held)
+
+
+def _mend_shared(bias: Any, lead: int, held: int) -> None:
+    """Make a module that gives a bias leave room for the prompts."""
+    if hasattr(bias, "get_bias"):
+        own = bias.get_bias
+        bias.get_bias = lambda: _room(own(), lead, held)
+    elif bias is not None:
+        forward = bias.forward
+        bias.forward = lambda: _room(forward(), lead, held)
+
+
+def _room(bias: Tensor, lead: int, held: int) -> Tensor:
+    """Zeros for prompts behind the leading tokens, entry by entry."""
+    count = bias.shape[-1]
+    wide = F.pad(bias, (0, held, 0, held))
+    order = [*range(lead), *range(count, count + held), *range(lead, count)]
+    return wide[..., order, :][..., order]

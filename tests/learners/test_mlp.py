@@ -1,0 +1,28 @@
+"""MLP-k: what is kept of batch norm."""
+
+from pathlib import Path
+
+import torch
+
+import vlprompt as vp
+from tests.learners.vits import NAMES, batch_for, small_vit
+from vlprompt.data import FeatureBatches
+from vlprompt.learners import MLP, MLPConfig
+
+
+def test_running_statistics_are_saved_and_come_back(tmp_path: Path) -> None:
+    vit = small_vit(torch.float32)
+    learner, batch = MLP(vit, NAMES), batch_for(vit)
+    assert batch.features is not None
+    data = FeatureBatches(batch.features, batch.labels, batch_size=4)
+    vp.fit(learner, data, vp.TrainConfig(epochs=2, augment="none"))
+    assert learner.hidden[0][2].running_mean.any()
+    learner.save(tmp_path)
+    assert torch.equal(vp.load(tmp_path, vit).predict(batch), learner.predict(batch))
+
+
+def test_k_counts_the_linear_layers() -> None:
+    vit = small_vit(torch.float32)
+    for k in (1, 2, 5):
+        learner = MLP(vit, NAMES, MLPConfig(k=k))
+        assert sum(isinstance(module, torch.nn.Linear) for module in (*learner.hidden.modules(), learner.head)) == k
