@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vlprompt.results import ALL_SHOTS, Result
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+CROWD = 6  # lines in a panel; with more, bands would hide each other
 INK, SOFT, PALE = "#333333", "#7A7A7A", "#E6E6E6"
 NAMES = {"top1": "accuracy", "top5": "top-5 accuracy", "class_mean": "mean accuracy of the classes"}
 
@@ -62,14 +64,16 @@ def _figure(panels: Mapping[str, Lines], what: str) -> Any:
 
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(1.8 + 4.3 * columns, 0.4 + 3.5 * rows), dpi=160, layout="constrained")
     looks = _looks(panels.values())
+    longest = max(len(line) for name in looks for line in _wrapped(name[0]).splitlines())
+    size = (1.0 + 0.075 * longest + 4.3 * columns, max(0.4 + 3.5 * rows, 0.6 + 0.26 * len(looks)))
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
     handles: dict[Name, Any] = {}
     for number, (task, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, number + 1)
         _frame(axes, task, _places(lines), f"{what} (%)" if number % columns == 0 else "")
         for name, line in lines.items():
-            handles[name] = _draw(axes, line, _places(lines), looks[name])
+            handles[name] = _draw(axes, line, _places(lines), looks[name], crowded=len(lines) > CROWD)
     best_first = sorted(handles, key=lambda name: -_height(panels.values(), name))
     _legend(figure, {name: handles[name] for name in best_first})
     _note(figure, [each for lines in panels.values() for line in lines.values() for each in line.values()])
@@ -122,13 +126,15 @@ def _frame(axes: Any, task: str, places: Mapping[int, float], what: str) -> None
     axes.spines["bottom"].set_color(SOFT)
 
 
-def _draw(axes: Any, line: Mapping[int, Cell], places: Mapping[int, float], look: Mapping[str, Any]) -> Any:
+def _draw(
+    axes: Any, line: Mapping[int, Cell], places: Mapping[int, float], look: Mapping[str, Any], *, crowded: bool
+) -> Any:
     """One learner; returns what stands for it in the legend."""
     x, mean = [places[at] for at in line], [each.mean for each in line.values()]
     half = [each.half or 0.0 for each in line.values()]
     low = [max(0.0, m - h) for m, h in zip(mean, half, strict=True)]
     high = [min(100.0, m + h) for m, h in zip(mean, half, strict=True)]
-    axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.04 if crowded else 0.15, linewidth=0)
     across = set(line) == {0}
     if across:
         axes.axhline(mean[0], color=look["color"], linestyle=look["linestyle"], linewidth=1.2, zorder=1.5)
@@ -142,7 +148,7 @@ def _legend(figure: Any, handles: Mapping[Name, Any]) -> None:
     single = len(backbones) == 1
     legend = figure.legend(
         handles.values(),
-        [learner if single else f"{learner}, {backbone}" for learner, backbone in handles],
+        [_wrapped(learner if single else f"{learner}, {backbone}") for learner, backbone in handles],
         title=backbones.pop() if single else "",
         loc="outside right upper",
         frameon=False,
@@ -152,6 +158,10 @@ def _legend(figure: Any, handles: Mapping[Name, Any]) -> None:
         alignment="left",
     )
     legend.get_title().set(color=SOFT, fontsize=9.5)
+
+
+def _wrapped(label: str) -> str:
+    return textwrap.fill(label, 30, subsequent_indent="  ")
 
 
 def _note(figure: Any, cells: Sequence[Cell]) -> None:
