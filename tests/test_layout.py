@@ -165,3 +165,12 @@ def test_unknown_words_are_warned_about() -> None:
     clip = Clip(model, Tokenizer(RAW, 20, known), Preprocess(16, (0.5,) * 3, (0.5,) * 3))
     with pytest.warns(VlpromptWarning, match="never seen 'owl'"):
         PromptLayout(clip, ["cat", "owl"], 2)
+
+
+def test_a_number_says_how_many_learned_tokens_stand_before_the_name(clip: Clip) -> None:
+    for number, same in ((0, "front"), (2, "middle"), (5, "end")):
+        counted, named = PromptLayout(clip, NAMES, 5, position=number), PromptLayout(clip, NAMES, 5, position=same)
+        assert torch.equal(counted.prefix_index, named.prefix_index)
+        assert torch.equal(counted.suffix_index, named.suffix_index)
+    with pytest.raises(UsageError, match="position 6: 0 to 5"):
+        PromptLayout(clip, NAMES, 5, position=6)
