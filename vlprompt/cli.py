@@ -226,7 +226,7 @@ def domain_shift_(
 
 def at_test_time(
     where: OmitArgPrefixes[Where],
-    learners: tuple[str, ...] = ("zero_shot", "mta", "zero", "tda"),
+    learners: tuple[str, ...] = ("zero_shot", "tpt", "mta", "zero", "tda"),
     shots: int = test_time.SHOTS,
     seeds: tuple[int, ...] = test_time.SEEDS,
 ) -> None:
