@@ -30,9 +30,10 @@ class WholeText:
 
     def __call__(self, prompt: TextPrompt) -> Tensor:
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
-        variants, texts = prompt.prefix.shape[0], prompt.ids.shape[0]
+        variants, (texts, length) = prompt.prefix.shape[0], prompt.ids.shape[-2:]
+        ids, ends = prompt.ids.expand(variants, texts, length), prompt.ends.expand(variants, texts)
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
-        size = max(1, self.chunk_tokens // prompt.ids.shape[1])
+        size = max(1, self.chunk_tokens // length)
         recompute = variants * texts > size and torch.is_grad_enabled()
         features = []
         for variant in range(variants):
@@ -40,7 +41,7 @@ class WholeText:
             for first in range(0, texts, size):
                 chosen = slice(first, first + size)
                 given = (prompt.prefix[variant], suffix[variant, chosen])
-                inputs = (*given, prompt.ends[chosen], prompt.ids[chosen], deep)
+                inputs = (*given, ends[variant, chosen], ids[variant, chosen], deep)
                 features.append(
                     checkpoint(self._encode, *inputs, use_reentrant=False) if recompute else self._encode(*inputs)
                 )
