@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt import learners, metrics, results
+from vlprompt import feed, learners, metrics, results
 from vlprompt.backbones.loading import LOCAL
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
@@ -233,8 +233,10 @@ def refuse(learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task])
     """Say before training what would fail after it.
 
     Raises:
-        UsageError: A judged task has other classes than the learner keeps, or no test images.
+        UsageError: The learner needs unlabelled images and there are none; or a judged task has other classes than the
+            learner keeps, or no test images.
     """
+    feed.need_unlabelled(learner, train)
     for task in judged.values():
         if learner.keeps_classes and not set(task.classes) <= set(train.classes):
             raise UsageError(

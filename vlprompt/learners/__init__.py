@@ -15,6 +15,7 @@ from vlprompt.learners import (
     clip_lora,
     cocoop,
     coop,
+    dapl,
     ivlp,
     kgcoop,
     linear_probe,
@@ -30,6 +31,7 @@ from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
+from vlprompt.learners.dapl import DAPL, DAPLConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
@@ -41,6 +43,7 @@ from vlprompt.learners.tip_adapter_f import TipAdapterF, TipAdapterFConfig
 from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
+    "DAPL",
     "IVLP",
     "CLIPAdapter",
     "CLIPAdapterConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
+    "DAPLConfig",
     "IVLPConfig",
     "KgCoOp",
     "KgCoOpConfig",
@@ -76,6 +80,7 @@ __all__ = [
     "clip_lora",
     "cocoop",
     "coop",
+    "dapl",
     "ivlp",
     "kgcoop",
     "learner_class",

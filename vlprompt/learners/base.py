@@ -87,6 +87,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
 
     reads: ClassVar[Reads]
     learns: ClassVar[bool] = True  # whether training images make a difference
+    adapts: ClassVar[bool] = False  # whether it also learns from a task's unlabelled examples
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
 
     def __init__(self, backbone: B, classes: Sequence[str], config: Any, *, seed: int = 0) -> None:
