@@ -29,7 +29,7 @@ def task() -> vp.Task:
 
 @pytest.fixture(scope="module")
 def learner(clip: vp.Clip, task: vp.Task) -> DAPL:
-    return DAPL.for_task(clip, task, DAPLConfig(n_ctx=2, n_domain_ctx=2))
+    return DAPL.for_task(clip, task, DAPLConfig(n_ctx=2, n_domain_ctx=2, domain_words=""))
 
 
 @pytest.mark.parametrize("augment", ["none", "cached:2", "paper"])

@@ -11,10 +11,10 @@ from vlprompt.data.unlabelled import WithUnlabelled
 
 def paired(labelled: int, unlabelled: int, size: int = 4) -> WithUnlabelled:
     """Features that are the examples' own numbers; domains by thirds."""
-    source = FeatureBatches(torch.arange(labelled)[:, None].float(), torch.arange(labelled) % 3, batch_size=size, seed=1)
-    nameless = torch.full((unlabelled,), -1)
-    target = FeatureBatches(torch.arange(unlabelled)[:, None].float(), nameless, batch_size=size, seed=2)
-    return WithUnlabelled(source, torch.arange(labelled) // 3, target)
+    known, new = torch.arange(labelled), torch.arange(unlabelled)
+    source = FeatureBatches(known[:, None].float(), known % 3, batch_size=size, seed=1)
+    target = FeatureBatches(new[:, None].float(), torch.full_like(new, -1), batch_size=size, seed=2)
+    return WithUnlabelled(source, known // 3, target)
 
 
 def beside(batches: list[Batch]) -> list[int]:
