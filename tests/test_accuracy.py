@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 import vlprompt as vp
 from benchmarks.accuracy import experiment
@@ -135,6 +136,26 @@ def test_other_protocols(place: SimpleNamespace, capsys: pytest.CaptureFixture[s
     assert "zero_shot" in capsys.readouterr().out
 
 
+def test_domains_are_adapted_to(place: SimpleNamespace, trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        path = place.root / "photos" / "ab"[number % 2] / ("circle", "square", "star")[number // 2 % 3] / "1.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 20 * number).save(path.with_stem(str(number)))
+    text = SMALL.replace("few_shot", "domain_adaptation").replace('"digits"', '"photos"').replace("shots = [1, 2]", "")
+    rows = f'pseudo = ["coop"]\nroot = "{place.root}"\n'
+    (place.folder / "moved.toml").write_text(text.replace("set = ", f'{rows}pairs = ["a:b"]\nset = '))
+    with pytest.raises(UsageError, match=r"few_shot takes no pseudo"):
+        Experiment("few_shot", "digits", ["coop"], pseudo=["coop"])
+    with pytest.raises(UsageError, match=r"shots is 1; for domain_adaptation it must be left out"):
+        Experiment("domain_adaptation", "photos", ["coop"], shots=1)
+    assert place.command("moved") == 0
+    assert [line.task for line in place.lines("moved")] == ["photos/transductive/a:b"] * 3
+    assert len(trained) == 3
+    assert "a:b" in capsys.readouterr().out
+    assert place.command("moved") == 0
+    assert len(trained) == 3, "what has a result is not run again"
+
+
 def test_folders_of_images_are_targets(place: SimpleNamespace) -> None:
     digits = vp.load_task("digits")
     for label, name in ((0, "zero"), (1, "one")):
@@ -263,7 +284,8 @@ def test_committed_experiments_are_sound(name: str) -> None:
 
 def test_digits_experiments_cover_every_learner() -> None:
     named = {entry.method for name in COMMITTED if "digits" in name for entry in read(HERE / f"{name}.toml").entries()}
-    assert named == set(vp.learners.names())
+    domains = {name for name in vp.learners.names() if vp.learners.learner_class(name).adapts}  # digits have none
+    assert named == set(vp.learners.names()) - domains
 
 
 @pytest.mark.parametrize("name", [name for name in COMMITTED if name.startswith("digits")])

@@ -41,7 +41,7 @@ def test_transductive_adapts_to_what_it_is_judged_on(task: Task) -> None:
     assert {example.label for example in found.unlabelled} == {-1}
     assert {example.label for example in found.test} == {0, 1}
     assert [{e.domain for e in part} for part in (found.train, found.unlabelled, found.test)] == [{0}, {1}, {1}]
-    assert (found.name, found.test_name, found.val) == ("things/sketch:art", "transductive", ())
+    assert (found.name, found.test_name, found.val) == ("things/transductive/sketch:art", "transductive", ())
 
 
 def test_held_out_never_shows_a_test_image(task: Task) -> None:
@@ -52,7 +52,7 @@ def test_held_out_never_shows_a_test_image(task: Task) -> None:
     assert items(found.train) == of(replace(task, test=()), "art", "photo")
     assert not items(found.test) & (items(found.train) | items(found.unlabelled))
     assert {example.domain for example in found.train} == {0, 1}
-    assert found.test_name == "held_out"
+    assert (found.name, found.test_name) == ("things/held-out/art+photo:sketch", "held-out")
     assert found.split_hash != adaptation(task, ("photo", "art"), "sketch", held_out=True).split_hash
 
 

@@ -63,15 +63,16 @@ def adaptation(task: Task, sources: Sequence[str], target: str, *, held_out: boo
     seen = _as_domain(len(sources), _of(known, task, target, "to adapt to"))
     judged = _as_domain(len(sources), _of(task.test, task, target, "to be judged on")) if held_out else seen
     _check_classes(task, train, judged)
+    mode = "held-out" if held_out else "transductive"
     return replace(
         task,
-        name=f"{task.name}/{'+'.join(sources)}:{target}",
+        name=f"{task.name}/{mode}/{'+'.join(sources)}:{target}",
         train=train,
         val=(),
         test=judged,
         unlabelled=tuple(replace(example, label=-1) for example in seen),
         domains=names,
-        test_name="held_out" if held_out else "transductive",
+        test_name=mode,
     )
 
 
@@ -86,8 +87,8 @@ def leave_out(task: Task, target: str) -> Task:
     train, val = (_numbered([_of(split, task, name) for name in sources]) for split in (task.train, task.val))
     judged = _as_domain(len(sources), _of(_all(task), task, target, "to be judged on"))
     _check_classes(task, train, judged)
-    name, domains = f"{task.name}/others:{target}", (*sources, target)
-    return replace(task, name=name, train=train, val=val, test=judged, domains=domains, test_name="left_out")
+    name, domains = f"{task.name}/left-out/{target}", (*sources, target)
+    return replace(task, name=name, train=train, val=val, test=judged, domains=domains, test_name="left-out")
 
 
 def _all(task: Task) -> tuple[Example, ...]:

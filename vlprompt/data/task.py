@@ -143,6 +143,11 @@ class Task:
         """The task with every example it has in test: what zero-shot figures are about where nothing is trained."""
         return replace(self, train=(), val=(), test=self.train + self.val + self.test, test_name="all")
 
+    @property
+    def headline(self) -> str:
+        """The metric that figures on this task are usually about, as results name it."""
+        return "top1" if self.metric == "accuracy" else self.metric
+
     @cached_property
     def split_hash(self) -> str:
         """Sha256 of class names, and names, labels and domains of all examples in order; not of where the data lies."""

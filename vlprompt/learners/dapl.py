@@ -192,7 +192,7 @@ class DAPL(PromptLearner[Clip]):
         if epoch == 1 and self.surest < self.config.tau:
             warn(
                 f"tau {self.config.tau:g} left no pseudo-label in the first epoch (the highest confidence was "
-                f"{float(self.surest):.2f}), so only the source is learned from; lower dapl.tau."
+                f"{float(self.surest):.4g}), so only the source is learned from; lower dapl.tau."
             )
 
 
