@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 import vlprompt as vp
 from benchmarks.accuracy import experiment
@@ -134,6 +135,26 @@ def test_other_protocols(place: SimpleNamespace, capsys: pytest.CaptureFixture[s
     assert {"base_top1", "new_top1", "harmonic_mean"} <= place.lines("halves")[0].metrics.keys()
     assert place.lines("zero")[0].examples > 900, "zero-shot on digits judges all of them, as the command line does"
     assert "zero_shot" in capsys.readouterr().out
+
+
+def test_domains_are_adapted_to(place: SimpleNamespace, trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        path = place.root / "photos" / "ab"[number % 2] / ("circle", "square", "star")[number // 2 % 3] / "1.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 20 * number).save(path.with_stem(str(number)))
+    text = SMALL.replace("few_shot", "domain_adaptation").replace('"digits"', '"photos"').replace("shots = [1, 2]", "")
+    rows = f'pseudo = ["coop"]\nroot = "{place.root}"\n'
+    (place.folder / "moved.toml").write_text(text.replace("set = ", f'{rows}pairs = ["a:b"]\nset = '))
+    with pytest.raises(UsageError, match=r"few_shot takes no pseudo"):
+        Experiment("few_shot", "digits", ["coop"], pseudo=["coop"])
+    with pytest.raises(UsageError, match=r"shots is 1; for domain_adaptation it must be left out"):
+        Experiment("domain_adaptation", "photos", ["coop"], shots=1)
+    assert place.command("moved") == 0
+    assert [line.task for line in place.lines("moved")] == ["photos/transductive/a:b"] * 3
+    assert len(trained) == 3
+    assert "a:b" in capsys.readouterr().out
+    assert place.command("moved") == 0
+    assert len(trained) == 3, "what has a result is not run again"
 
 
 def test_folders_of_images_are_targets(place: SimpleNamespace) -> None:

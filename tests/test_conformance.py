@@ -53,9 +53,11 @@ def clip(method: str) -> Model:
 
 @pytest.fixture(scope="module")
 def task() -> vp.Task:
-    """Two shots of handwritten digits, a test split of 60."""
+    """Two shots of handwritten digits, a test split of 60, and the same images once more without labels."""
     digits = vp.load_task("digits").few_shot(2, seed=1)
-    return replace(digits, test=digits.test[::15])
+    test = digits.test[::15]
+    unlabelled = tuple(replace(example, label=-1, domain=1) for example in test)
+    return replace(digits, test=test, unlabelled=unlabelled, domains=("source", "target"))
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,19 @@ from vlprompt import demo as demonstration
 from vlprompt import learners, results
 from vlprompt.backbones import load_backbone
 from vlprompt.data import catalog
+from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
-from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, test_time, zero_shot
+from vlprompt.protocols import (
+    base_to_new,
+    cross_dataset,
+    domain_adaptation,
+    domain_shift,
+    few_shot,
+    test_time,
+    zero_shot,
+)
 from vlprompt.report import plots, tables
 from vlprompt.report import published as published_numbers
 from vlprompt.report.paper import beside
@@ -62,9 +71,9 @@ class Where:
     fresh: bool = False
     json: bool = False
 
-    def open_task(self) -> Task:
+    def open_task(self, opened: Callable[[str, Path | None], Task] = catalog.open_task) -> Task:
         """The task, with its template replaced where one is given."""
-        task = catalog.open_task(self.task, self.root)
+        task = opened(self.task, self.root)
         return replace(task, templates=(self.template,)) if self.template else task
 
     def bench(self) -> Bench:
@@ -92,7 +101,8 @@ def _show(found: Iterable[Result], where: Where, table: Callable[[Sequence[Resul
             print(result.to_json(), flush=True)
         elif sys.stderr.isatty() or len(kept) % 5 == 0:
             top = "  ".join(f"{k} {100 * v:.1f}" for k, v in result.metrics.items() if "top1" in k or "harmonic" in k)
-            line = f"{result.learner} {result.variant} {result.shots} shots seed {result.seed}: {top}"
+            shots = "all" if result.shots == results.ALL_SHOTS else result.shots
+            line = f"{result.task} {result.learner} {result.variant} {shots} shots seed {result.seed}: {top}"
             print(line.replace("  ", " "), file=sys.stderr)
     if not where.json:
         print(table(kept))
@@ -204,7 +214,7 @@ def cross_dataset_(
 
 def domain_shift_(
     where: OmitArgPrefixes[Where],
-    targets: tuple[str, ...],
+    targets: tuple[str, ...] = (),
     learners: tuple[str, ...] = ("zero_shot", "coop:cocoop-paper"),
     shots: int = domain_shift.SHOTS,
     seeds: tuple[int, ...] = domain_shift.SEEDS,
@@ -213,15 +223,52 @@ def domain_shift_(
 
     Args:
         where: The model, the task to train on and the folder of the run.
-        targets: Tasks with the same classes or some of them: names or paths, as for --task.
+        targets: Tasks with the same classes or some of them: names or paths, as for --task. None: each domain of a task
+            of several (pacs, office_home, a folder of domains), trained on the others.
         learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
         shots: Images a class.
         seeds: Of the draw, the start and the order of training.
     """
-    source, bench = where.open_task(), where.bench()
+    source, bench = where.open_task(catalog.open_task if targets else catalog.open_domains), where.bench()
     others = [catalog.open_task(target, where.root) for target in targets]
     found = domain_shift.run(bench, source, others, where.entries(learners), shots, seeds)
-    _show(found, where, partial(tables.transfer_table, protocol="domain_shift"))
+    table = partial(tables.transfer_table, protocol="domain_shift")
+    _show(found, where, table if targets else partial(tables.pairs_table, protocol="leave_one_out"))
+
+
+def adapt(
+    where: OmitArgPrefixes[Where],
+    learners: tuple[str, ...] = ("zero_shot", "coop", "dapl"),
+    pseudo: tuple[str, ...] = (),
+    pairs: tuple[str, ...] = (),
+    held_out: bool = False,
+    tau: float = domain_adaptation.TAU,
+    seeds: tuple[int, ...] = domain_adaptation.SEEDS,
+) -> None:
+    """Learn from a labelled domain and another's images without labels, judge on the latter.
+
+    Args:
+        where: The model, a task of several domains (or a folder with a folder per domain) and the folder of the run.
+        learners: Columns of the table; those that do not adapt learn from the source alone.
+        pseudo: Columns that learn from the target's zero-shot pseudo-labels alone, as coop.
+        pairs: SOURCE:TARGET or SOURCE+SOURCE:TARGET; none: every ordered pair of domains.
+        held_out: Judge a test split of the target that was not adapted to, instead of all of its images for both.
+        tau: The least confidence of a pseudo-label for --pseudo; DAPL's own is dapl.tau.
+        seeds: Of the start and the order of training.
+    """
+    task, bench = where.open_task(catalog.open_domains), where.bench()
+    rows = where.entries((*learners, *pseudo))
+    found = domain_adaptation.run(
+        bench,
+        task,
+        rows[: len(learners)],
+        pseudo=rows[len(learners) :],
+        pairs=[read_pair(pair) for pair in pairs],
+        held_out=held_out,
+        tau=tau,
+        seeds=seeds,
+    )
+    _show(found, where, tables.pairs_table)
 
 
 def at_test_time(
@@ -309,6 +356,8 @@ def report(
         ("base_to_new", tables.base_to_new_table),
         ("cross_dataset", tables.transfer_table),
         ("domain_shift", partial(tables.transfer_table, protocol="domain_shift")),
+        ("leave_one_out", partial(tables.pairs_table, protocol="leave_one_out")),
+        ("domain_adaptation", tables.pairs_table),
         ("test_time", tables.stream_table),
     ):
         chosen = [result for result in found if result.protocol == protocol]
@@ -342,6 +391,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "base-to-new": base_to_new_,
     "cross-dataset": cross_dataset_,
     "domain-shift": domain_shift_,
+    "adapt": adapt,
     "test-time": at_test_time,
     "predict": predict,
     "report": report,

@@ -1,15 +1,17 @@
 """What a learner is fed: batches of a task, from the feature store wherever a frozen encoder's answer is a fact."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches, mixed
 from vlprompt.data.task import Example, Task
 from vlprompt.data.transforms import Transform, test_transform, train_transform
+from vlprompt.data.unlabelled import WithUnlabelled
 from vlprompt.data.views import ENCODED_AT_ONCE, encode_views
 from vlprompt.errors import UsageError
 from vlprompt.learners.base import PromptLearner, Reads
@@ -23,21 +25,49 @@ TEST_VIEWS = 64  # TPT's; with more views of an image there are fewer images in 
 def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureStore, *, workers: int = 0) -> Batches:
     """Shuffled training batches of a task, by the augmentation the settings name.
 
+    For a learner that adapts, each comes with domain numbers and a batch of the task's unlabelled examples, shuffled by
+    a seed of their own.
+
     Raises:
-        UsageError: The task has no training images, or the learner cannot be trained on cached views.
+        UsageError: The task has no training images, none without labels where the learner needs some, or the learner
+            cannot be trained on cached views.
     """
     if not task.train:
         raise UsageError(f"{task.name} has no training images.")
+    labelled = _shuffled(learner, task, task.train, config, store, workers)
+    if not learner.adapts:
+        return labelled
+    need_unlabelled(learner, task)
+    apart = replace(config, seed=mixed(config.seed, "unlabelled"))
+    unlabelled = _shuffled(learner, task, task.unlabelled, apart, store, workers)
+    domains = torch.tensor([example.domain for example in task.train], dtype=torch.int64)
+    return WithUnlabelled(labelled, domains, unlabelled)
+
+
+def need_unlabelled(learner: Learner, task: Task) -> None:
+    """Raise UsageError where a learner needs unlabelled examples and a task has none."""
+    if learner.adapts and not task.unlabelled:
+        raise UsageError(
+            f"{learner.method()} learns from a target domain's unlabelled images too, and {task.name} has none; run it "
+            "with `vlprompt adapt`, or on a task from vlprompt.data.domains.adaptation."
+        )
+
+
+def _shuffled(
+    learner: Learner, task: Task, examples: Sequence[Example], config: TrainConfig, store: FeatureStore, workers: int
+) -> Batches:
+    """Shuffled training batches of some of a task's examples."""
     views = views_per_image(config.augment)
     if views == 0:
-        images = _images(task, train_transform(learner.backbone.preprocess, config.crop), config, workers)
+        transform = train_transform(learner.backbone.preprocess, config.crop)
+        images = _images(task, examples, transform, config, workers)
         return images if learner.reads is Reads.IMAGES else EncodedBatches(images, encoder(learner))
     if learner.reads is Reads.FEATURES:
-        features = _views(learner, task, config, store, views)
-        return FeatureBatches(features, labels_of(task.train), batch_size=config.batch_size, seed=config.seed)
+        features = _views(learner, task, examples, config, store, views)
+        return FeatureBatches(features, labels_of(examples), batch_size=config.batch_size, seed=config.seed)
     if views > 1:
         raise UsageError(f"{learner.method()} learns in the image tower, so views cannot be cached; augment 'paper'.")
-    return _images(task, test_transform(learner.backbone.preprocess), config, workers)
+    return _images(task, examples, test_transform(learner.backbone.preprocess), config, workers)
 
 
 def before_training(
@@ -52,7 +82,8 @@ def before_training(
     val = judging(learner, task, task.val, store) if task.val else None
     if learner.reads is Reads.IMAGES:
         return judging(learner, task, task.train, store), val
-    features = _views(learner, task, config, store, views_per_image(config.augment) or learner.views)
+    views = views_per_image(config.augment) or learner.views
+    features = _views(learner, task, task.train, config, store, views)
     return FeatureBatches(features, labels_of(task.train), batch_size=TEST_BATCH), val
 
 
@@ -88,11 +119,13 @@ def encoder(learner: Learner) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def _images(task: Task, transform: Transform, config: TrainConfig, workers: int) -> ImageBatches:
+def _images(
+    task: Task, examples: Sequence[Example], transform: Transform, config: TrainConfig, workers: int
+) -> ImageBatches:
     """Shuffled batches of images for training."""
     return ImageBatches(
         task.images,
-        task.train,
+        examples,
         transform,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -100,11 +133,13 @@ def _images(task: Task, transform: Transform, config: TrainConfig, workers: int)
     )
 
 
-def _views(learner: Learner, task: Task, config: TrainConfig, store: FeatureStore, views: int) -> Tensor:
-    """(K, N, E) features of K random views of every training image, or (1, N, E) of the plain ones."""
+def _views(
+    learner: Learner, task: Task, examples: Sequence[Example], config: TrainConfig, store: FeatureStore, views: int
+) -> Tensor:
+    """(K, N, E) features of K random views of every example, or (1, N, E) of the plain images."""
     preprocess = learner.backbone.preprocess
     transform = test_transform(preprocess) if views == 1 else train_transform(preprocess, config.crop)
-    return torch.stack([_features(learner, task, task.train, store, transform, view=view) for view in range(views)])
+    return torch.stack([_features(learner, task, examples, store, transform, view=view) for view in range(views)])
 
 
 def _test_views(

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from vlprompt.errors import UsageError, unknown
 
 Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "constant", "cosine-by-step"]
 Warmup = Literal["constant", "linear", "none"]
 
 
@@ -24,7 +24,8 @@ class TrainConfig:
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, or "constant".
+        schedule: "cosine" over the whole training after the warm-up, "constant", or "cosine-by-step": warm-up and
+            cosine count steps as if they were epochs, and so fall and rise again and again (a slip in released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".
@@ -87,6 +88,21 @@ def views_per_image(augment: str) -> int:
     if kind == "cached" and count.isdecimal() and int(count) > 0:
         return int(count)
     raise UsageError(f"augment {augment!r} is not known; give 'paper', 'none' or 'cached:K' for K views ('cached:8').")
+
+
+def rate_at(config: TrainConfig, epoch: int, step: int, steps: int, epochs: float = 0) -> float:
+    """The learning rate of a step, both counted from 0.
+
+    Args:
+        config: Training settings.
+        epoch: Epochs done.
+        step: Steps done in this one.
+        steps: Steps in an epoch.
+        epochs: How long the training is, where it is not `config.epochs`.
+    """
+    if config.schedule == "cosine-by-step":
+        return learning_rate(config, epoch * steps + step)
+    return learning_rate(config, epoch + config.per_step * step / steps, epochs)
 
 
 def learning_rate(config: TrainConfig, epoch: float, epochs: float = 0) -> float:

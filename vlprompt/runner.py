@@ -1,6 +1,8 @@
 """One cell of a table: a learner trained on one task, judged on some, kept as a prompt and a result line."""
 
+import csv
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -8,11 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt import learners, metrics, results
+from vlprompt import checkpoint, feed, learners, metrics, results
 from vlprompt.backbones.loading import LOCAL
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, warn
 from vlprompt.evaluate import Scores, evaluate
 from vlprompt.learners.base import PromptLearner, Variant
 from vlprompt.recipe import TrainConfig
@@ -164,6 +166,10 @@ class Bench:
             report = fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
         learner.save(self.out / "prompts" / _folder(protocol, entry, train, shots, seed))
         scores, earlier = self._judge(entry.around(learner), train, judged, before=before)
+        for part, task in judged.items():
+            if not scores[part].metrics:
+                path = self.out / "predictions" / f"{_folder(protocol, entry, train, shots, seed)}{part}.csv"
+                keep_predictions(path, task, scores[part])
         result = _complete(replace(result, extra=notes or {}), scores, earlier, report)
         results.append(self.results_file, result)
         return result
@@ -291,15 +297,29 @@ def _joint_hash(tasks: Sequence[Task]) -> str:
 def _folder(protocol: str, entry: Entry, task: Task, shots: int, seed: int) -> str:
     """Where a prompt is kept, readable: few_shot/digits/coop-16shot-seed1."""
     row = re.sub(r"[^A-Za-z0-9.=_-]+", "-", entry.label)
-    return f"{protocol}/{task.name}/{row}-{shots}shot-seed{seed}"
+    return f"{protocol}/{task.name}/{row}-{'all' if shots == results.ALL_SHOTS else shots}shot-seed{seed}"
+
+
+def keep_predictions(path: Path, task: Task, scores: Scores) -> None:
+    """Write what a learner says of test images without labels, a line for each, and say where."""
+    confidence, best = scores.scores.softmax(dim=1).max(dim=1)
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["image", "class", "probability"])
+    for example, label, sure in zip(task.test, best.tolist(), confidence.tolist(), strict=True):
+        lines.writerow([task.images.name(example.item), task.classes[label], f"{sure:.6f}"])
+    checkpoint.write_files({path: text.getvalue().encode("utf-8", "surrogateescape")})
+    warn(f"{task.name}: no test image has a label, so there is no accuracy; predictions are in {path}.")
 
 
 def refuse(learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task]) -> None:
     """Say before training what would fail after it.
 
     Raises:
-        UsageError: A judged task has other classes than the learner keeps, or no test images.
+        UsageError: The learner needs unlabelled images and there are none; or a judged task has other classes than the
+            learner keeps, or no test images.
     """
+    feed.need_unlabelled(learner, train)
     for task in judged.values():
         if learner.keeps_classes and not set(task.classes) <= set(train.classes):
             raise UsageError(

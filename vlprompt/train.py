@@ -20,7 +20,7 @@ from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError, out_of_memory
 from vlprompt.learners.base import PromptLearner
-from vlprompt.recipe import TrainConfig, learning_rate
+from vlprompt.recipe import TrainConfig, rate_at
 from vlprompt.track import Silent, Tracker
 
 SAVE_SECONDS = 2.0  # an interrupted run loses at most about this much, or one epoch
@@ -88,7 +88,7 @@ def fit(
     for epoch in range(first, math.ceil(length)):
         losses.append(_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
         learner.end_epoch(epoch + 1, math.ceil(length))
-        (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=learning_rate(config, epoch, length))
+        (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate_at(config, epoch, 0, len(data), length))
         run.keep(epoch + 1, losses)
     run.finish()
     learner.eval()
@@ -115,7 +115,7 @@ def _epoch(
     with _own_randomness(config.seed, epoch, learner.backbone.device), out_of_memory(advice):
         for step, batch in enumerate(islice(data.epoch(epoch), left)):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, epoch + config.per_step * step / len(data), length)
+                group["lr"] = rate_at(config, epoch, step, len(data), length)
             optimizer.zero_grad(set_to_none=True)
             losses.append(learner.backward(batch.to(learner.backbone.device)))
             if config.clip_norm:
@@ -123,7 +123,8 @@ def _epoch(
             optimizer.step()
     values = torch.stack(losses).cpu()  # one wait for the device an epoch, not one a step
     if not values.isfinite().all():
-        step, rate = int((~values.isfinite()).nonzero()[0]), learning_rate(config, epoch, length)
+        step = int((~values.isfinite()).nonzero()[0])
+        rate = rate_at(config, epoch, step, len(data), length)
         raise VlpromptError(
             f"the loss is {float(values[step])} at epoch {epoch + 1}, step {step + 1} (lr {rate:g}, "
             f"batch {config.batch_size}); try a tenth of the learning rate, clip_norm=1, or precision fp32."

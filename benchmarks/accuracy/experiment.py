@@ -3,7 +3,7 @@
 import os
 import string
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from vlprompt.learners import make_config
 from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
-FEW_SHOT, TRANSFER = "few_shot", ("cross_dataset", "domain_shift")
-PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot")
+FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
+PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION)
 SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
@@ -29,6 +29,8 @@ class Experiment:
         protocol: One of PROTOCOLS.
         task: A data set of the catalogue, or a folder of images below `root`.
         learners: As on the command line: "coop:cocoop-paper".
+        pseudo: For domain_adaptation, learners that are trained on the target's pseudo-labels.
+        pairs: For domain_adaptation, as on the command line: "amazon:dslr"; left out, every ordered pair.
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
         root: The folder that holds the data.
         backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
@@ -41,6 +43,8 @@ class Experiment:
     protocol: str
     task: str
     learners: list  # of texts, as TOML gives them; make_config checks the outermost type, __post_init__ the rest
+    pseudo: list = field(default_factory=list)
+    pairs: list = field(default_factory=list)
     targets: list = field(default_factory=list)
     root: str = "$VLPROMPT_SHARED/data"
     backbone: str = "tiny"
@@ -53,22 +57,25 @@ class Experiment:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
         if self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
-        for name, kind in (("learners", str), ("targets", str), ("seeds", int)):
+        for name, kind in (("learners", str), ("pseudo", str), ("pairs", str), ("targets", str), ("seeds", int)):
             if not all(type(item) is kind for item in getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a list of {kind.__name__}.")
         if bool(self.targets) != (self.protocol in TRANSFER):
             raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
+        if (self.pseudo or self.pairs) and self.protocol != ADAPTATION:
+            raise UsageError(f"{self.protocol} takes no pseudo and no pairs; {ADAPTATION} does.")
         self._check_shots()
         self._check_settings()
 
     def _check_shots(self) -> None:
         several = self.protocol == FEW_SHOT
-        if self.shots is not None and (self.protocol == "zero_shot" or isinstance(self.shots, list) != several):
-            needed = {FEW_SHOT: "a list of numbers", "zero_shot": "left out"}.get(self.protocol, "one number")
+        none = self.protocol in ("zero_shot", ADAPTATION)
+        if self.shots is not None and (none or isinstance(self.shots, list) != several):
+            needed = "left out" if none else "a list of numbers" if several else "one number"
             raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
 
     def _check_settings(self) -> None:
-        methods = {entry.method for entry in self.entries()}
+        methods = {entry.method for entry in (*self.entries(), *self.entries(self.pseudo))}
         for owner, changed in self.set.items():
             if owner not in methods | {"train"}:
                 raise unknown("owner of settings", owner, methods | {"train"})
@@ -76,9 +83,9 @@ class Experiment:
                 raise UsageError(f"set.{owner} is {changed!r}; it must be a table, as coop.n_ctx = 4 makes one.")
         make_config(TrainConfig, self.training)
 
-    def entries(self) -> list[Entry]:
-        """The rows of the table; raises UsageError for learners and settings that there are not."""
-        return [Entry.parse(name, self.set) for name in self.learners]
+    def entries(self, names: Sequence[str] = ()) -> list[Entry]:
+        """The rows of the table, or others by name; raises UsageError for learners and settings that there are not."""
+        return [Entry.parse(name, self.set) for name in names or self.learners]
 
     @property
     def training(self) -> Mapping[str, Any]:
@@ -92,6 +99,8 @@ class Experiment:
     def open_task(self, what: str) -> Task:
         """A task by name or folder; raises VlpromptError where it is not on this machine."""
         root = Path(expand(self.root))
+        if self.protocol == ADAPTATION:
+            return catalog.open_domains(what if what in catalog.names() else str(root / what), root)
         if what in catalog.names():
             task = catalog.open_task(what, root)
             return task.whole() if (self.protocol, what) == ("zero_shot", "digits") else task

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.experiment import FEW_SHOT, TRANSFER, Experiment
+from benchmarks.accuracy.experiment import ADAPTATION, FEW_SHOT, TRANSFER, Experiment
 from vlprompt import results
+from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import VlpromptError
-from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, zero_shot
+from vlprompt.protocols import base_to_new, cross_dataset, domain_adaptation, domain_shift, few_shot, zero_shot
 from vlprompt.report import tables
 from vlprompt.results import Result
 from vlprompt.runner import Bench
@@ -21,12 +22,14 @@ RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
     "cross_dataset": cross_dataset.run,
     "domain_shift": domain_shift.run,
     "zero_shot": zero_shot.run,
+    ADAPTATION: domain_adaptation.run,
 }
 TABLES: Mapping[str, Callable[[Sequence[Result]], str]] = {
     FEW_SHOT: tables.few_shot_table,
     "base_to_new": tables.base_to_new_table,
     **{protocol: partial(tables.transfer_table, protocol=protocol) for protocol in TRANSFER},
     "zero_shot": tables.few_shot_table,
+    ADAPTATION: tables.pairs_table,
 }
 
 
@@ -85,8 +88,10 @@ def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
 
 
 def _options(experiment: Experiment) -> dict[str, Any]:
-    """What replaces the protocol's own shots and seeds."""
-    options = {"shots": experiment.shots, "seeds": experiment.seeds or None}
+    """What replaces the protocol's own."""
+    options: dict[str, Any] = {"shots": experiment.shots, "seeds": experiment.seeds or None}
+    options["pseudo"] = experiment.entries(experiment.pseudo) if experiment.pseudo else None
+    options["pairs"] = [read_pair(pair) for pair in experiment.pairs] or None
     return {name: option for name, option in options.items() if option is not None}
 
 

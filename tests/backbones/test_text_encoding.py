@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.clip import Clip
-from vlprompt.backbones.prompts import TextPrompt
+from vlprompt.backbones.prompts import TextPrompt, as_variants
 from vlprompt.backbones.text_encoding import SharedPrefix
 from vlprompt.backbones.whole_text import WholeText
 from vlprompt.errors import UsageError
@@ -256,3 +256,18 @@ def test_tokens_after_the_end_are_never_read(build: Build) -> None:
     beyond = torch.arange(prompt.suffix.shape[1]) > prompt.ends[:, None]
     spoilt = replace(prompt, suffix=prompt.suffix.masked_fill(beyond[..., None], 1e3))
     torch.testing.assert_close(clip.encode_text(spoilt), clip.encode_text(prompt))
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES[1:2]])
+@pytest.mark.parametrize("specific", [False, True])
+def test_variants_may_end_in_words_of_their_own(built: Any, names: list[str], specific: bool) -> None:
+    clip = built.clip()
+    closings = (".", " in red and blue green.", " in red.")
+    context = noise(3, (len(names) if specific else 1) * 2, clip.text_width).requires_grad_()
+    layouts = [PromptLayout(clip, names, 2, class_specific=specific, closing=closing) for closing in closings]
+    prompts = [layout.fill(own[None]) for layout, own in zip(layouts, context, strict=True)]
+    together = clip.encode_text(as_variants(prompts))
+    alone = torch.cat([clip.encode_text(prompt) for prompt in prompts])
+    assert together.shape == (3, len(names), clip.embed_dim)
+    assert error(together, alone) < 1e-5
+    assert error(gradient(together, context), gradient(alone, context)) < 1e-4

@@ -1,9 +1,11 @@
 """What a prompt is: tokens that enter a frozen tower beside its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.errors import UsageError, unknown
@@ -21,9 +23,9 @@ class TextPrompt:
         prefix: (G, P, D), start-of-text and whatever else every text opens with. G variants: 1 for CoOp, one per
             image for CoCoOp and TPT, one per domain for DAPL, one per context for an ensemble.
         suffix: (C, S, D) or (G, C, S, D), what differs by text up to its end-of-text; padded on the right.
-        ends: (C,) int64, index in the suffix of the last token (end-of-text), the one causal towers read.
-        ids: (C, L) int64, the token ids the texts stand for, padded to the context length, with placeholders where
-            tokens are learned. Towers that are not causal look at ids for padding and pooling.
+        ends: (C,) or (G, C) int64, index in the suffix of the last token (end-of-text), the one causal towers read.
+        ids: (C, L) or (G, C, L) int64, the token ids the texts stand for, padded to the context length, with
+            placeholders where tokens are learned. Towers that are not causal look at ids for padding and pooling.
         deep: {layer: (n, D) or (G, n, D)}, overwrites the first n tokens after start-of-text before that layer
             (MaPLe, PromptSRC); they must be part of the prefix.
     """
@@ -36,8 +38,8 @@ class TextPrompt:
 
     def only(self, texts: Tensor) -> "TextPrompt":
         """The prompt of some of the texts, given by (c,) indices."""
-        suffix = self.suffix.index_select(-3, texts)
-        return replace(self, suffix=suffix, ends=self.ends[texts], ids=self.ids[texts.to(self.ids.device)])
+        suffix, ends = self.suffix.index_select(-3, texts), self.ends.index_select(-1, texts)
+        return replace(self, suffix=suffix, ends=ends, ids=self.ids.index_select(-2, texts.to(self.ids.device)))
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,20 @@ class VisualPrompt:
 
 
 NONE = VisualPrompt()
+
+
+def as_variants(prompts: Sequence[TextPrompt]) -> TextPrompt:
+    """One prompt of G variants from G prompts of one, each for C texts that may end in words of the variant's own.
+
+    What the shortest prefix does not hold moves into the suffixes. Deep prompts are not carried over.
+    """
+    shared = min(prompt.prefix.shape[1] for prompt in prompts)
+    suffixes, ends = [], []
+    for prompt in prompts:
+        moved = prompt.prefix[:, shared:]  # (1, P - shared, D), nearly always empty
+        suffixes.append(torch.cat([moved.expand(len(prompt.suffix), -1, -1), prompt.suffix], dim=1))
+        ends.append(prompt.ends + moved.shape[1])
+    longest = max(suffix.shape[1] for suffix in suffixes)
+    padded = [F.pad(suffix, (0, 0, 0, longest - suffix.shape[1])) for suffix in suffixes]
+    prefix = torch.cat([prompt.prefix[:, :shared] for prompt in prompts])
+    return TextPrompt(prefix, torch.stack(padded), torch.stack(ends), torch.stack([prompt.ids for prompt in prompts]))

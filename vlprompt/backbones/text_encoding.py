@@ -72,12 +72,13 @@ class SharedPrefix:
         known = self._prefix(prompt.prefix.to(dtype), prompt.deep)
         variants = prompt.prefix.shape[0]
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
+        every_end = prompt.ends.expand(variants, -1)  # (G, C)
         chunks = self.chunks(prompt)
-        tokens = variants * int((prompt.ends + 1).sum())
+        tokens = int((every_end + 1).sum())
         recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
         parts = []
         for chosen in chunks:
-            ends = prompt.ends[chosen]
+            ends = every_end[:, chosen]
             rows = suffix[:, chosen, : int(ends.max()) + 1].to(dtype)
             flat = [part for pair in known for part in pair]
             inputs = (rows, ends, *flat)
@@ -88,7 +89,8 @@ class SharedPrefix:
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
         """The texts that are run together, (c,) indices each, texts of like length together."""
         variants = prompt.prefix.shape[0]
-        return _chunks(prompt.ends, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
+        longest = prompt.ends.expand(variants, -1).amax(dim=0)  # (C,)
+        return _chunks(longest, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
 
     def _prefix(self, x: Tensor, deep: Mapping[int, Tensor]) -> list[KeysValues]:
         """(G, P, D) embeddings -> the keys and values of every layer, each (G, H, P, d)."""
@@ -106,19 +108,19 @@ class SharedPrefix:
         return known
 
     def _suffix(self, x: Tensor, ends: Tensor, *known: Tensor) -> Tensor:
-        """(G, C, S, D) embeddings that follow `known` keys and values -> (G, C, E), read at ends (C,)."""
+        """(G, C, S, D) embeddings that follow `known` keys and values -> (G, C, E), read at ends (G, C)."""
         variants, texts, length, width = x.shape
         start = known[0].shape[2]
         x = x + self.tower.positional_embedding[start : start + length].to(x.dtype)
         x = x.reshape(variants * texts, length, width)
         blocks = self.tower.transformer.resblocks
         causal = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device).triu(1)
-        read = ends.repeat(variants)
+        read = ends.flatten()
         rows = torch.arange(len(read), device=x.device)
         for number, block in enumerate(blocks):
             q, k, v = _heads(block, x)
             if number + 1 == len(blocks):  # one token a text is read: the others stop here
-                q, x, causal = q[rows, :, read, None], x[rows, read, None], causal[ends].repeat(variants, 1)
+                q, x, causal = q[rows, :, read, None], x[rows, read, None], causal[read]
                 causal = causal[:, None, None, :]
             attended = _attend(q, k, v, known[2 * number], known[2 * number + 1], causal)
             x = _finish(block, x, _join(attended))

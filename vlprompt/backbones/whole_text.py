@@ -30,7 +30,8 @@ class WholeText:
 
     def __call__(self, prompt: TextPrompt) -> Tensor:
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
-        variants, texts = prompt.prefix.shape[0], prompt.ids.shape[0]
+        variants, (texts, length) = prompt.prefix.shape[0], prompt.ids.shape[-2:]
+        ids, ends = prompt.ids.expand(variants, texts, length), prompt.ends.expand(variants, texts)
         suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
         chunks = self.chunks(prompt)
         recompute = variants * texts > self._at_once(prompt) and torch.is_grad_enabled()
@@ -39,7 +40,7 @@ class WholeText:
             deep = {layer: x if x.ndim == 2 else x[variant] for layer, x in prompt.deep.items()}
             for chosen in chunks:
                 given = (prompt.prefix[variant], suffix[variant, chosen])
-                inputs = (*given, prompt.ends[chosen], prompt.ids[chosen], deep)
+                inputs = (*given, ends[variant, chosen], ids[variant, chosen], deep)
                 features.append(
                     checkpoint(self._encode, *inputs, use_reentrant=False) if recompute else self._encode(*inputs)
                 )
@@ -47,10 +48,11 @@ class WholeText:
 
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
         """The texts that are run together, (c,) indices each."""
-        return list(torch.split(torch.arange(len(prompt.ids), device=prompt.ends.device), self._at_once(prompt)))
+        texts = torch.arange(prompt.ids.shape[-2], device=prompt.ends.device)
+        return list(torch.split(texts, self._at_once(prompt)))
 
     def _at_once(self, prompt: TextPrompt) -> int:
-        return max(1, self.chunk_tokens // prompt.ids.shape[1])
+        return max(1, self.chunk_tokens // prompt.ids.shape[-1])
 
     def _encode(self, prefix: Tensor, suffix: Tensor, ends: Tensor, ids: Tensor, deep: Mapping[int, Tensor]) -> Tensor:
         """(P, D) and (c, S, D) for ids (c, L) -> (c, E)."""

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,6 +14,8 @@ from vlprompt.data.readers import (
     read_aircraft,
     read_corrupted_digits,
     read_digits,
+    read_domain_folders,
+    read_domain_lists,
     read_imagenet,
     read_numbered_folders,
     read_split_file,
@@ -32,13 +35,14 @@ class Descriptor:
         reader: A key of READERS.
         templates: Sentences for its class names.
         classes: How many classes it has.
-        sizes: Examples in each split as published.
+        sizes: Examples in each split, or in each domain, as published.
         licence: As far as we know it.
         homepage: Its authors' page.
         source: Where to get it, and its split file.
         folder: Its folder under the data root.
         images: The image folder in that, "." for the folder itself.
-        split: Its split file; for digits, the one in `datasets/`.
+        split: Its split file; for digits, the one in `datasets/`; for lists, see `readers.read_domain_lists`.
+        domains: {name: folder} of each domain, where there are several.
         metric: "accuracy" or "class_mean".
         parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
         part: What did follow.
@@ -56,6 +60,7 @@ class Descriptor:
     folder: str = ""
     images: str = "."
     split: str = ""
+    domains: dict[str, str] = field(default_factory=dict)
     metric: str = "accuracy"
     parts: tuple[str, ...] = ()
     part: str = ""
@@ -73,6 +78,8 @@ READERS: dict[str, Reader] = {
     "wnid_folders": lambda d, place: read_wnid_folders(place, place / d.images, hint=d.hint),
     "numbered_folders": lambda d, place: read_numbered_folders(place, place / d.images, hint=d.hint),
     "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
+    "domain_folders": lambda d, place: read_domain_folders(place / d.images, d.domains, hint=d.hint),
+    "domain_lists": lambda d, place: read_domain_lists(place, d.domains, d.split, d.images, hint=d.hint),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
     "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
 }
@@ -132,6 +139,21 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
     raise unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
 
 
+def open_domains(what: str, root: Path | str | None = None) -> Task:
+    """A task of several domains: a data set of the catalogue by name, or the path of a folder of domain folders.
+
+    Raises:
+        UsageError: Neither a name nor a folder that exists.
+        VlpromptError: What is missing or wrong on the disk.
+    """
+    if what in names():
+        return load_task(what, root or "")
+    if (path := Path(what).expanduser()).is_dir():
+        return Task.from_domains(path)
+    several = [name for name in names() if describe(name).domains]
+    raise unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
+
+
 def _place(known: Descriptor, root: Path) -> Path:
     """The data set's own folder: below the root, or the root itself."""
     if not known.folder or (root / known.folder).is_dir():
@@ -145,6 +167,8 @@ def _place(known: Descriptor, root: Path) -> Path:
 def _differences(known: Descriptor, task: Task) -> str:
     """How the sizes differ from the published ones; splits that are left out altogether do not count."""
     found = {"train": len(task.train), "val": len(task.val), "test": len(task.test)}
+    numbers = Counter(example.domain for example in task.train + task.val + task.test)
+    found |= {name: numbers[number] for number, name in enumerate(task.domains)}
     odd = [
         f"{split} has {found[split]} examples where {size} were published"
         for split, size in known.sizes.items()

@@ -31,10 +31,12 @@ class Example:
     Attributes:
         item: A path, or a position in an indexed data set.
         label: Class number, -1 where unknown.
+        domain: Domain number, for tasks of several domains.
     """
 
     item: Item
     label: int
+    domain: int = 0
 
 
 class Images(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlprompt.data.images import Example, Files, Images, Indexed
-from vlprompt.data.readers import Listing, read_csv, read_dataset, read_folder
+from vlprompt.data.readers import Listing, read_csv, read_dataset, read_domain_folders, read_folder
 from vlprompt.data.splits import draw_few_shot, relabel, short_classes, split_labels
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
@@ -29,8 +29,9 @@ class Task:
         train: Examples to learn from.
         val: Examples to choose settings on; may be empty.
         test: Examples that the figures are about.
+        unlabelled: Examples to learn from besides, their labels not known (domain adaptation).
         images: What opens the items of the examples.
-        domain: Where the images come from, for tasks that differ in that only.
+        domains: Names of the domains that the examples' domain numbers count, if there are several.
         metric: "accuracy", or "class_mean" for the mean of the classes' accuracies.
         test_name: What the test split is: "test", "val" (ImageNet), "base" or "new", "all".
     """
@@ -41,8 +42,9 @@ class Task:
     train: tuple[Example, ...] = ()
     val: tuple[Example, ...] = ()
     test: tuple[Example, ...] = ()
+    unlabelled: tuple[Example, ...] = ()
     images: Images = field(default_factory=Files)
-    domain: str = ""
+    domains: tuple[str, ...] = ()
     metric: str = "accuracy"
     test_name: str = "test"
 
@@ -56,8 +58,10 @@ class Task:
                 raise UsageError(f"a template says the class name once, as in {TEMPLATE!r}; got {template!r}")
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
-        for split in ("train", "val", "test"):
-            _check_labels(f"{split} of task {self.name!r}", getattr(self, split), len(self.classes))
+        for split in ("train", "val", "test", "unlabelled"):
+            where = f"{split} of task {self.name!r}"
+            _check_labels(where, getattr(self, split), 0 if split == "unlabelled" else len(self.classes))
+            _check_domains(where, getattr(self, split), max(len(self.domains), 1))
 
     @classmethod
     def from_folder(
@@ -71,6 +75,18 @@ class Task:
             VlpromptError: No such folder, no class folders in it, or a class without images.
         """
         listing = read_folder(Path(path), split_seed=split_seed)
+        return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
+
+    @classmethod
+    def from_domains(
+        cls, path: Path | str, *, template: str | Sequence[str] = TEMPLATE, name: str = "", split_seed: int = 0
+    ) -> Self:
+        """Your photos of several domains: a folder for each, and in it one for each class, or images without labels.
+
+        Raises:
+            VlpromptError: A domain has no images, or two differ in their classes.
+        """
+        listing = read_domain_folders(Path(path).expanduser(), split_seed=split_seed)
         return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
 
     @classmethod
@@ -112,6 +128,7 @@ class Task:
             images=listing.images,
             metric=metric,
             test_name=listing.test_name,
+            domains=listing.domains,
         )
 
     def few_shot(self, shots: int, seed: int) -> "Task":
@@ -126,13 +143,19 @@ class Task:
         """The task with every example it has in test: what zero-shot figures are about where nothing is trained."""
         return replace(self, train=(), val=(), test=self.train + self.val + self.test, test_name="all")
 
+    @property
+    def headline(self) -> str:
+        """The metric that figures on this task are usually about, as results name it."""
+        return "top1" if self.metric == "accuracy" else self.metric
+
     @cached_property
     def split_hash(self) -> str:
-        """Sha256 of class names, and names and labels of all examples in order; says nothing of where the data lies."""
+        """Sha256 of class names, and names, labels and domains of all examples in order; not of where the data lies."""
         digest = hashlib.sha256(repr(self.classes).encode("utf-8", "surrogateescape"))
-        for split in ("train", "val", "test"):
+        for split in ("train", "val", "test", "unlabelled"):
             for example in getattr(self, split):
                 line = f"\n{split}\t{self.images.name(example.item)}\t{example.label}"
+                line += f"\t{self.domains[example.domain]}" if self.domains else ""
                 digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -186,7 +209,7 @@ def _with_labels(task: Task, kept: Sequence[int], test_name: str) -> Task:
 
     def of_these(examples: Sequence[Example]) -> tuple[Example, ...]:
         positions, labels = relabel(_labels(examples), kept)
-        return tuple(Example(examples[i].item, label) for i, label in zip(positions, labels, strict=True))
+        return tuple(replace(examples[i], label=label) for i, label in zip(positions, labels, strict=True))
 
     return replace(
         task,
@@ -206,7 +229,14 @@ def _check_labels(where: str, examples: Sequence[Example], classes: int) -> None
     """Every label is the number of a class, or -1."""
     for position, example in enumerate(examples):
         if not -1 <= example.label < classes:
+            allowed = f"there are {classes} classes, so labels go from 0 to {classes - 1} (-1: unknown)"
             raise VlpromptError(
-                f"example {position} in {where} has label {example.label}; "
-                f"there are {classes} classes, so labels go from 0 to {classes - 1} (-1: unknown)"
+                f"example {position} in {where} has label {example.label}; {allowed if classes else 'it must be -1'}"
             )
+
+
+def _check_domains(where: str, examples: Sequence[Example], domains: int) -> None:
+    """Every domain number is that of a domain."""
+    for position, example in enumerate(examples):
+        if not 0 <= example.domain < domains:
+            raise VlpromptError(f"example {position} in {where} has domain {example.domain}; there are {domains}")

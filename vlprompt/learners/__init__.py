@@ -18,6 +18,7 @@ from vlprompt.learners import (
     cocoop,
     coop,
     ctpt,
+    dapl,
     full,
     ivlp,
     kgcoop,
@@ -48,6 +49,7 @@ from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
 from vlprompt.learners.ctpt import CTPT, CTPTConfig
+from vlprompt.learners.dapl import DAPL, DAPLConfig
 from vlprompt.learners.full import Full, FullConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
@@ -72,6 +74,7 @@ from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "CTPT",
+    "DAPL",
     "IVLP",
     "MLP",
     "MTA",
@@ -91,6 +94,7 @@ __all__ = [
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
+    "DAPLConfig",
     "Full",
     "FullConfig",
     "IVLPConfig",
@@ -139,6 +143,7 @@ __all__ = [
     "cocoop",
     "coop",
     "ctpt",
+    "dapl",
     "full",
     "ivlp",
     "kgcoop",

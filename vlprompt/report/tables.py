@@ -61,6 +61,62 @@ def transfer_table(
     return "\n\n".join(_transfer(task, runs, metric).show(form) for task, runs in tasks.items())
 
 
+def pairs_table(results: Iterable[Result], form: str = "terminal", *, protocol: str = "domain_adaptation") -> str:
+    """A row for each pair of domains (or each domain left out) and for their average, a column for each learner.
+
+    The average is taken within each seed, and its interval over seeds. Cells show class means where the data set is
+    judged so (VisDA-17), else top-1. Where no target has labels, a line says so.
+
+    Args:
+        results: Any results, oldest first; those of `protocol` count. The latest of equal runs is shown.
+        form: "terminal", "markdown" or "latex".
+        protocol: "domain_adaptation" or "leave_one_out".
+
+    Raises:
+        UsageError: There is nothing to show, or the form is not known.
+    """
+    sections: dict[str, list[Result]] = {}
+    for task, runs in by_task(results, protocol).items():
+        sections.setdefault(task.rpartition("/")[0], []).extend(runs)
+    return "\n\n".join(each for title, runs in sections.items() for each in _by_pair(title, runs, form))
+
+
+def _by_pair(title: str, runs: Sequence[Result], form: str) -> list[str]:
+    """The tables of one data set, one for each backbone."""
+    metric = runs[0].extra.get("metric", "top1")
+    judged = [run for run in runs if run.metrics]
+    if not judged:
+        return [f"{title}: no target has labels, so there is no accuracy; look under predictions/."]
+    pairs = sorted({_pair(run) for run in judged})
+    tables = []
+    for backbone, group in groupby(arrange(judged, lambda run: pairs.index(_pair(run))), lambda each: each.backbone):
+        series = list(group)
+        rows = [(pair, tuple(_cell_at(each, at, metric) for each in series)) for at, pair in enumerate(pairs)]
+        rows.append(("average", tuple(_average(each, len(pairs), metric) for each in series)))
+        columns = [each.label for each in series]
+        table = _table(f"{title}: {metric} in percent", columns, [(backbone, row) for row in rows], "domains")
+        tables.append(table.show(form))
+    return tables
+
+
+def _pair(run: Result) -> str:
+    return run.task.rpartition("/")[2]
+
+
+def _cell_at(series: Series, column: int, metric: str) -> Cell | None:
+    runs = series.runs.get(column)
+    return cell([value(run, metric) for run in runs]) if runs else None
+
+
+def _average(series: Series, columns: int, metric: str) -> Cell | None:
+    """Over all columns, within each seed; None where a column or a seed is missing."""
+    seeds_of = {tuple(run.seed for run in runs) for runs in series.runs.values()}
+    if len(series.runs) < columns or len(seeds_of) > 1:
+        return None
+    by_seed = zip(*series.runs.values(), strict=True)
+    return cell([math.fsum(value(run, metric) for run in runs) / columns for runs in by_seed])
+
+
 def stream_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
     """A row for each learner; columns: accuracy before and after adapting, the gain, calibration errors, seconds.
 
@@ -151,7 +207,7 @@ def _base_new_h(series: Series, metric: str) -> Row:
     return series.label, (*means, Cell(harmonic_mean(means[0].mean, means[1].mean), spread.half, spread.seeds))
 
 
-def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]]) -> Table:
+def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]], first: str = "learner") -> Table:
     """Rows under the backbones they come with."""
     cells = [each for _, (_, cells) in rows for each in cells if isinstance(each, Cell)]
     several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
@@ -160,6 +216,6 @@ def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]]) -
     groups = groupby(rows, key=lambda row: row[0])
     return Table(
         f"{what}; {how}.",
-        ("learner", *columns),
+        (first, *columns),
         tuple((title, tuple(row for _, row in group)) for title, group in groups),
     )

@@ -5,6 +5,7 @@ from vlprompt.data.readers.arrays import read_dataset
 from vlprompt.data.readers.coop import read_split_file
 from vlprompt.data.readers.digits import read_digits
 from vlprompt.data.readers.digits_c import read_corrupted_digits
+from vlprompt.data.readers.domains import read_domain_folders, read_domain_lists
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.imagenet import read_imagenet, read_numbered_folders, read_wnid_folders
 from vlprompt.data.readers.listing import Listing
@@ -17,6 +18,8 @@ __all__ = [
     "read_csv",
     "read_dataset",
     "read_digits",
+    "read_domain_folders",
+    "read_domain_lists",
     "read_folder",
     "read_imagenet",
     "read_numbered_folders",

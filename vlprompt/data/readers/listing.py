@@ -22,12 +22,13 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The contents of a data set: class names by label, the examples, and what opens them."""
+    """The contents of a data set: class names by label, the examples, what opens them, and domain names by number."""
 
     classes: tuple[str, ...]
     images: Images
     splits: Splits
     test_name: str = "test"
+    domains: tuple[str, ...] = ()
 
 
 def check_classes(names: Sequence[str], where: str) -> tuple[str, ...]:
