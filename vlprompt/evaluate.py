@@ -12,7 +12,7 @@ from vlprompt import feed
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError, out_of_memory, warn
+from vlprompt.errors import UsageError, out_of_memory
 from vlprompt.learners.base import PromptLearner
 from vlprompt.metrics import compute
 
@@ -52,7 +52,7 @@ def evaluate(
         learner: Any method; its classes must include the task's. Those that the task lacks are left out of the scores
             (ImageNet-A and -R have 200 of ImageNet's 1,000).
         data: A task, or batches in order.
-        names: Metrics, see `vlprompt.metrics`; where no label is known there are none, and a warning says so.
+        names: Metrics, see `vlprompt.metrics`; where no label is known there are scores and no metrics.
         store: Where features of frozen towers are kept; the user's cache by default.
         adapt: Whether the learner may adapt to the test images, if that is what it does (`predict`, not `forward`).
 
@@ -62,18 +62,14 @@ def evaluate(
     """
     began = time.perf_counter()
     columns: list[int] | None = None
-    name = "this data"
     if isinstance(data, Task):
         if not data.test:
             raise UsageError(f"{data.name} has no test images.")
-        columns, name = columns_of(learner, data), data.name
+        columns = columns_of(learner, data)
         data = feed.judging(learner, data, data.test, store or FeatureStore())
     with out_of_memory("while judging; use fewer views or classes at once, or precision bf16."):
         scores, labels, spent = _answers(learner.eval(), data, columns, adapt=adapt)
-    known = bool((labels >= 0).any())
-    if not known:
-        warn(f"{name} has no labels ({len(labels)} images): there are scores and predictions, no accuracy.")
-    measured = compute(names, scores, labels) if known else {}
+    measured = compute(names, scores, labels) if bool((labels >= 0).any()) else {}
     return Scores(measured, scores, labels, time.perf_counter() - began, spent)
 
 

@@ -17,7 +17,7 @@ from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
-PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION)
+PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time")
 SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
@@ -75,7 +75,8 @@ class Experiment:
             raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
 
     def _check_settings(self) -> None:
-        methods = {entry.method for entry in (*self.entries(), *self.entries(self.pseudo))}
+        entries = (*self.entries(), *self.entries(self.pseudo))
+        methods = {part.method for entry in entries for part in entry.parts}
         for owner, changed in self.set.items():
             if owner not in methods | {"train"}:
                 raise unknown("owner of settings", owner, methods | {"train"})

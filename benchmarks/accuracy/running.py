@@ -11,7 +11,15 @@ from vlprompt import results
 from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import VlpromptError
-from vlprompt.protocols import base_to_new, cross_dataset, domain_adaptation, domain_shift, few_shot, zero_shot
+from vlprompt.protocols import (
+    base_to_new,
+    cross_dataset,
+    domain_adaptation,
+    domain_shift,
+    few_shot,
+    test_time,
+    zero_shot,
+)
 from vlprompt.report import tables
 from vlprompt.results import Result
 from vlprompt.runner import Bench
@@ -22,6 +30,7 @@ RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
     "cross_dataset": cross_dataset.run,
     "domain_shift": domain_shift.run,
     "zero_shot": zero_shot.run,
+    "test_time": test_time.run,
     ADAPTATION: domain_adaptation.run,
 }
 TABLES: Mapping[str, Callable[[Sequence[Result]], str]] = {
@@ -29,6 +38,7 @@ TABLES: Mapping[str, Callable[[Sequence[Result]], str]] = {
     "base_to_new": tables.base_to_new_table,
     **{protocol: partial(tables.transfer_table, protocol=protocol) for protocol in TRANSFER},
     "zero_shot": tables.few_shot_table,
+    "test_time": tables.stream_table,
     ADAPTATION: tables.pairs_table,
 }
 
