@@ -7,7 +7,7 @@ are judged). Rivals: zero-shot; any learner on the source alone; any learner on 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from vlprompt import feed, learners
+from vlprompt import feed
 from vlprompt.data.domains import Pair, adaptation, all_pairs
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
@@ -83,7 +83,6 @@ def pseudo_labelled(bench: Bench, task: Task, tau: float) -> Task:
 
 
 def _seeds(bench: Bench, entry: Entry, task: Task, seeds: Sequence[int]) -> Iterator[Result]:
-    learns = learners.learner_class(entry.method).learns
-    for seed in seeds if learns else (0,):
-        shots, notes = ALL_SHOTS * learns, {"metric": task.headline}
+    for seed in seeds if entry.learns else (0,):
+        shots, notes = ALL_SHOTS * entry.learns, {"metric": task.headline}
         yield bench.run("domain_adaptation", entry, task, {"": task}, shots=shots, seed=seed, notes=notes)
