@@ -35,7 +35,7 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
         UsageError: An unknown model or tag, or a combination that makes no sense.
         VlpromptError: The weights are missing, damaged or cannot be fetched.
     """
-    place = _device(device)
+    place = device_of(device)
     if name == "tiny":
         if pretrained:
             raise UsageError(f"'tiny' brings its own weights; leave out pretrained {pretrained!r}.")
@@ -50,7 +50,8 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
     return Clip(model, _tokenizer(name, model), _preprocess(model), name=label, precision=precision).to(place)
 
 
-def _device(device: str) -> torch.device:
+def device_of(device: str) -> torch.device:
+    """A device by name; raises UsageError where there is none."""
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
