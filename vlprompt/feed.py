@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, TextBatches
 from vlprompt.data.task import Example, Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform, test_transform, train_transform
 from vlprompt.errors import UsageError
 from vlprompt.learners.base import PromptLearner, Reads
@@ -26,6 +27,9 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
     """
     if not task.train:
         raise UsageError(f"{task.name} has no training images.")
+    if learner.reads is Reads.TEXT:
+        return TextBatches(task.train, batch_size=config.batch_size, seed=config.seed)
+    _need_images(learner, task.train)
     views = views_per_image(config.augment)
     if views == 0:
         images = _images(task, train_transform(learner.backbone.preprocess, config.crop), config, workers)
@@ -48,7 +52,7 @@ def before_training(
     if not learner.in_order or not task.train:
         return None, None
     val = judging(learner, task, task.val, store) if task.val else None
-    if learner.reads is Reads.IMAGES:
+    if learner.reads in (Reads.IMAGES, Reads.TEXT):
         return judging(learner, task, task.train, store), val
     features = _views(learner, task, config, store, views_per_image(config.augment) or learner.views)
     return FeatureBatches(features, labels_of(task.train), batch_size=TEST_BATCH), val
@@ -56,10 +60,18 @@ def before_training(
 
 def judging(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Batches:
     """Batches in order, everything once, without augmentation."""
+    if learner.reads is Reads.TEXT:
+        return TextBatches(examples, batch_size=TEST_BATCH)
+    _need_images(learner, examples)
     if learner.reads is Reads.IMAGES:
         return ImageBatches(task.images, examples, test_transform(learner.backbone.preprocess), batch_size=TEST_BATCH)
     features = _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
+
+
+def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
+    if any(isinstance(example.item, Text) for example in examples):
+        raise UsageError(f"{learner.method()} reads images, the task has texts; give it a task of images.")
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

@@ -57,12 +57,14 @@ def test_the_longest_field_is_cut_from_its_end_and_nothing_else(tiny_lm: Make) -
     row = renderer.row({"a": long, "b": "the story", "c": "i saw it"})
     said = lm.vocabulary.shown(row.ids)
     assert len(said) == 14
-    assert said == [*"[CLS] film film film film film the story was [MASK] i saw it [SEP]".split()]
+    assert said == [
+        *["[CLS]", "film", "film", "film", "film", "film", "the", "story", "was", "[MASK]", "i", "saw", "it", "[SEP]"]
+    ]
     assert said[row.read] == "[MASK]"
     both = lm.vocabulary.shown(renderer.row({"a": long, "b": "the story", "c": "i saw it and i saw it"}).ids)
-    assert both == [*"[CLS] film film film film the story was [MASK] i saw it and [SEP]".split()], (
-        "level, then the last"
-    )
+    assert both == [
+        *["[CLS]", "film", "film", "film", "film", "the", "story", "was", "[MASK]", "i", "saw", "it", "and", "[SEP]"]
+    ], "level, then the last"
 
 
 def test_a_template_that_does_not_fit_is_refused_before_it_cuts_its_blank(tiny_lm: Make) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from vlprompt.data.readers import (
     Listing,
+    read_ag_news,
     read_aircraft,
     read_digits,
     read_imagenet,
     read_numbered_folders,
     read_split_file,
+    read_sst2,
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
@@ -29,7 +31,7 @@ class Descriptor:
         name: What the command line calls it; the name of its file.
         title: What its authors call it.
         reader: A key of READERS.
-        templates: Sentences for its class names.
+        templates: Sentences for its class names; of texts, cloze templates.
         classes: How many classes it has.
         sizes: Examples in each split as published.
         licence: As far as we know it.
@@ -39,6 +41,8 @@ class Descriptor:
         images: The image folder in that, "." for the folder itself.
         split: Its split file; for digits, the one in `datasets/`.
         metric: "accuracy" or "class_mean".
+        class_names: Of texts: its classes by label.
+        words: Of texts: label words of each class.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Descriptor:
     images: str = "."
     split: str = ""
     metric: str = "accuracy"
+    class_names: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
     hint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -68,6 +74,8 @@ READERS: dict[str, Reader] = {
     "wnid_folders": lambda d, place: read_wnid_folders(place, place / d.images, hint=d.hint),
     "numbered_folders": lambda d, place: read_numbered_folders(place, place / d.images, hint=d.hint),
     "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
+    "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
+    "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
 }
 
@@ -98,7 +106,7 @@ def load_task(name: str, root: Path | str = "") -> Task:
     """
     known = describe(name)
     place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
-    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric)
+    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric, known.words)
     if differences := _differences(known, task):
         warn(f"{name}: {differences}; figures cannot be compared with published ones")
     return task

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from vlprompt import checkpoint
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Files, Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, test_transform
 from vlprompt.errors import UsageError, VlpromptError, warn
 from vlprompt.recipe import TrainConfig
@@ -26,7 +27,6 @@ class Backbone(Protocol):
 
     name: str
     precision: str
-    preprocess: Preprocess
 
     @property
     def fingerprint(self) -> str:
@@ -35,6 +35,12 @@ class Backbone(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
+
+
+class ImageBackbone(Backbone, Protocol):
+    """What a frozen model that sees images offers besides."""
+
+    preprocess: Preprocess
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, E)."""
@@ -49,6 +55,7 @@ class Reads(Enum):
     FEATURES = "features"
     IMAGES = "images"
     VIEWS = "views"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a learner says of one image."""
+    """What a learner says of one image or text."""
 
     label: str
     probability: float
@@ -241,25 +248,32 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
 
-    def classify(self, images: Sequence[str | Path | Image.Image], *, batch_size: int = 32) -> list[Prediction]:
-        """Name what is in some images.
+    def classify(self, items: Sequence[Any], *, batch_size: int = 32) -> list[Prediction]:
+        """Name what is in some images, or what some texts are.
 
         Args:
-            images: Paths or PIL images.
-            batch_size: Images at once.
+            items: What `opened` takes: paths or PIL images, for most learners.
+            batch_size: How many at once.
 
         Raises:
             VlpromptError: A file is missing or is no image.
         """
-        transform = test_transform(self.backbone.preprocess)
         self.eval()
         predictions = []
-        for first in range(0, len(images), batch_size):
-            some = images[first : first + batch_size]
-            opened = (x.convert("RGB") if isinstance(x, Image.Image) else Files().open(Path(x)) for x in some)
-            batch = self.batch_of(torch.stack([transform(image, 0) for image in opened]))
+        for first in range(0, len(items), batch_size):
+            batch = self.opened(items[first : first + batch_size])
             predictions += [self._named(row) for row in self.predict(batch).float().softmax(dim=-1)]
         return predictions
+
+    def opened(self, items: Sequence[str | Path | Image.Image]) -> Batch:
+        """An unlabelled batch of some images, given as paths or PIL images; learners that read texts override this.
+
+        Raises:
+            VlpromptError: A file is missing or is no image.
+        """
+        transform = test_transform(cast(ImageBackbone, self.backbone).preprocess)
+        images = (x.convert("RGB") if isinstance(x, Image.Image) else Files().open(Path(x)) for x in items)
+        return self.batch_of(torch.stack([transform(image, 0) for image in images]))
 
     def _named(self, probabilities: Tensor) -> Prediction:
         """(C,) probabilities with their names."""
@@ -274,7 +288,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         batch = Batch(labels=torch.full_like(count, -1), index=count, images=images.to(self.backbone.device))
         if self.reads is Reads.IMAGES:
             return batch
-        return Batch(labels=batch.labels, index=count, features=self.backbone.encode_image(images))
+        return Batch(labels=batch.labels, index=count, features=cast(ImageBackbone, self.backbone).encode_image(images))
 
 
 def check_classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -306,6 +320,17 @@ def features_of(batch: Batch) -> Tensor:
     if batch.features is None:
         raise UsageError("this learner reads features, the batch holds none; make batches with vlprompt.feed.")
     return batch.features
+
+
+def texts_of(batch: Batch) -> tuple[Text, ...]:
+    """The B texts of a batch.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    if batch.texts is None:
+        raise UsageError("this learner reads texts, the batch holds none; make batches with vlprompt.feed.")
+    return batch.texts
 
 
 def images_of(batch: Batch) -> Tensor:
