@@ -1,8 +1,10 @@
-"""Every learner, the same checks: whatever stands in vlprompt/learners is run through this file."""
+"""Every learner, the same checks: whatever stands in vlprompt/learners or vlprompt/cloze is run through this file."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,16 +23,52 @@ TRAINED = [name for name in METHODS if learners.learner_class(name).learns]
 STEPPED = [name for name in TRAINED if learners.variant(name)[1].recipe(2, "").epochs > 0]
 
 
-@pytest.fixture(scope="module")
-def clip() -> vp.Clip:
-    return vp.load_clip("tiny")
+def reads_text(method: str) -> bool:
+    return learners.learner_class(method).reads is Reads.TEXT
 
 
 @pytest.fixture(scope="module")
-def task() -> vp.Task:
-    """Two shots of handwritten digits, a test split of 60."""
+def make_backbone(make_lm: Callable[..., Any]) -> Callable[..., Any]:
+    """A backbone of one's own that goes with a method: the bundled CLIP, or a tiny random BERT."""
+
+    def make(method: str, precision: str = "fp32") -> Any:
+        return make_lm("bert", precision=precision) if reads_text(method) else vp.load_clip("tiny", precision=precision)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[bool, Any]:
+    """Backbones that tests share, by whether they read texts."""
+    return {}
+
+
+@pytest.fixture
+def clip(method: str, make_backbone: Callable[..., Any], kept: dict[bool, Any]) -> Any:
+    if reads_text(method) not in kept:
+        kept[reads_text(method)] = make_backbone(method)
+    return kept[reads_text(method)]
+
+
+@pytest.fixture
+def task(method: str) -> vp.Task:
+    """Two shots of handwritten digits and a test split of 60; or sixteen made-up opinions and a test split of 24."""
+    if reads_text(method):
+        return opinions()
     digits = vp.load_task("digits").few_shot(2, seed=1)
     return replace(digits, test=digits.test[::15])
+
+
+def opinions() -> vp.Task:
+    words = (("terrible", "bad", "awful", "dull"), ("great", "good", "lovely", "fine"))
+    rows = tuple(
+        vp.Example(vp.Text.of(text=f"the {noun} was {word} ." + " and i saw it" * (number % 3)), label)
+        for number, noun in enumerate(("film", "story", "actor", "music", "probe"))
+        for label, own in enumerate(words)
+        for word in own
+    )
+    template = "{text} it was {mask} ."
+    return vp.Task("opinions", ("no", "yes"), (template,), rows[:16], (), rows[16:], words=(("dull",), ("lovely",)))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +80,8 @@ def build(method: str, clip: vp.Clip, task: vp.Task, seed: int = 1) -> PromptLea
     """The published setting, as deep as the small model's three layers allow."""
     config = learners.variant(method)[1].config
     depths = {field.name: 2 for field in fields(config) if field.name.startswith("depth")}
-    return learners.learner_class(method).for_task(clip, task, replace(config, **depths), seed=seed)
+    lengths = {field.name: 8 for field in fields(config) if field.name == "length"}  # nor has it room for 100 tokens
+    return learners.learner_class(method).for_task(clip, task, replace(config, **depths, **lengths), seed=seed)
 
 
 def trained(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore, epochs: int = 3) -> PromptLearner:
@@ -64,14 +103,16 @@ def whole_batch(learner: PromptLearner, task: vp.Task, store: FeatureStore) -> B
 def test_scores_are_finite_and_float32(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore) -> None:
     learner = trained(method, clip, task, store, epochs=1)
     scores = learner.predict(whole_batch(learner, task, store))
-    assert scores.shape == (len(task.test), 10)
+    assert scores.shape == (len(task.test), len(task.classes))
     assert scores.dtype == torch.float32
     assert scores.isfinite().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bfloat16_gives_nearly_the_same_scores(method: str, clip: vp.Clip, task: vp.Task, tmp_path: Path) -> None:
-    half = vp.load_clip("tiny", precision="bf16")
+def test_bfloat16_gives_nearly_the_same_scores(
+    method: str, clip: vp.Clip, task: vp.Task, tmp_path: Path, make_backbone: Callable[..., Any]
+) -> None:
+    half = make_backbone(method, precision="bf16")
     store = FeatureStore(tmp_path)
     exact, rough = (trained(method, c, task, store, epochs=1) for c in (clip, half))
     assert all(p.dtype == torch.float32 for p in rough.trainable().values()), "prompts stay in float32"
@@ -130,7 +171,7 @@ def test_saved_and_loaded_it_predicts_the_same(
     assert torch.equal(again.predict(batch), learner.predict(batch))
     weights = (tmp_path / "prompt" / "prompt.safetensors").stat().st_size
     learned = sum(p.numel() for p in learner.trainable().values())
-    assert weights < 4 * learned + 4096, "the file holds more than what was learned"
+    assert weights < 4 * learned + 4096 + 128 * len(learner.trainable()), "the file holds more than what was learned"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,7 +184,7 @@ def test_other_classes_work_or_are_refused_with_the_reason(
             learner.set_classes(["zero", "circle", "star"])
         assert learner.classes == task.classes
     else:
-        learner.set_classes(["zero", "circle", "star"])
+        learner.set_classes(["maybe", "yes", "no"] if reads_text(method) else ["zero", "circle", "star"])
         assert learner.predict(whole_batch(learner, task, store)).shape == (len(task.test), 3)
 
 
@@ -160,6 +201,7 @@ def test_a_prediction_does_not_depend_on_its_batch(
             batch.index[rows],
             images=None if batch.images is None else batch.images[rows],
             features=None if batch.features is None else batch.features[rows],
+            texts=None if batch.texts is None else tuple(batch.texts[row] for row in rows),
         )
         assert torch.allclose(learner.predict(part), together[rows], rtol=1e-4, atol=1e-4)
 
@@ -188,12 +230,17 @@ def test_the_configuration_survives_json_and_refuses_unknown_keys(method: str) -
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_checkpoint_of_another_backbone_is_refused(
-    method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore, tmp_path: Path
+    method: str,
+    clip: vp.Clip,
+    task: vp.Task,
+    store: FeatureStore,
+    tmp_path: Path,
+    make_backbone: Callable[..., Any],
 ) -> None:
     trained(method, clip, task, store, epochs=1).save(tmp_path)
     text = (tmp_path / "prompt.json").read_text()
     assert clip.fingerprint in text
-    other = vp.load_clip("tiny")
+    other = make_backbone(method)
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
     with pytest.raises(VlpromptError, match="was trained with the backbone"):

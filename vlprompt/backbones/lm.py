@@ -68,13 +68,18 @@ class LanguageModel(nn.Module):
         self.vocabulary = Vocabulary(tokenizer)
         self.tuned = False
         self._check_blank()
-        self.fingerprint = fingerprint(model)  # of the weights as they were stored
         if precision != "fp32":
+            self.fingerprint = fingerprint(model)  # of the weights as they were stored
             self.model.to(DTYPES[precision])
         self.head, self.first_position = "rows only", self._find_positions()
         probe, words = self._probe(), self._some_words
         if not self._close(self.scores(probe, words), self._whole(probe)[:, words]):
             self.head = "whole vocabulary"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with the weights."""
+        return fingerprint(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -112,11 +117,13 @@ class LanguageModel(nn.Module):
         """Stay in evaluation mode, without dropout, unless this is a copy to be trained."""
         return super().train(mode and self.tuned)
 
-    def copy_to_train(self) -> "LanguageModel":
-        """A model of its own with the same weights, all of them trainable."""
+    def copy_to_train(self, *, head: bool = True) -> "LanguageModel":
+        """A model of its own with the same weights, in float32, all of them trainable (or all but the head's)."""
+        _ = self.fingerprint  # of the weights it starts from
         twin = copy.deepcopy(self, {id(self.vocabulary): self.vocabulary})
-        twin.tuned = True
-        twin.model.requires_grad_(True)
+        twin.tuned, twin.precision = True, "fp32"  # steps of 1e-5 are lost in bfloat16
+        twin.model.to(at_least_float32(self.table[:0]).dtype)
+        (twin.model if head else twin.model.base_model).requires_grad_(True)
         return twin
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
@@ -151,6 +158,10 @@ class LanguageModel(nn.Module):
             return at_least_float32(at(found.last_hidden_state, some.read))
 
         return self._by_length(texts, last)
+
+    def everywhere(self, texts: Sequences) -> Tensor:
+        """Scores (B, T, V) of the whole vocabulary at every place: for training a masked model, which needs both."""
+        return at_least_float32(self.model(**self._inputs(texts, NOTHING)).logits)
 
     @cached_property
     def prefix_shape(self) -> tuple[int, int, int, int]:

@@ -120,6 +120,8 @@ class Renderer:
             slots += each.soft or [-1] * len(each.ids)
             segments += [segment] * len(each.ids)
             segment |= each.part.kind == "sep"
+        if self._causal and not self.template.blanks:
+            read = len(ids) - 1  # where it has seen everything
         tail = () if self._causal else self.vocabulary.tail
         return Row(
             (*ids, *tail),

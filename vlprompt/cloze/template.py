@@ -58,17 +58,17 @@ class Template:
         """Parse the text; raises UsageError with the column where it cannot be read."""
         object.__setattr__(self, "parts", tuple(_parts(self.text)))
         if sum(part.kind == "sep" for part in self.parts) > 1:
-            self.fail(self._of("sep")[1].column, "a second {sep}; a text has two segments at most")
+            self.fail(self.parts_of("sep")[1].column, "a second {sep}; a text has two segments at most")
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields, in order."""
-        return tuple(part.text for part in self._of("field"))
+        return tuple(part.text for part in self.parts_of("field"))
 
     @property
     def blanks(self) -> int:
         """How many blanks there are."""
-        return len(self._of("mask"))
+        return len(self.parts_of("mask"))
 
     def check_blank(self) -> "Template":
         """The template, if it has one blank.
@@ -76,7 +76,7 @@ class Template:
         Raises:
             UsageError: It has none, or several; with the column of the second.
         """
-        masks = self._of("mask")
+        masks = self.parts_of("mask")
         if not masks:
             self.fail(len(self.text) + 1, f"no {{mask}}; a cloze has one blank, {EXAMPLE}")
         if len(masks) > 1:
@@ -89,7 +89,7 @@ class Template:
         Raises:
             UsageError: They lack one; with its column and the nearest names.
         """
-        for part in self._of("field"):
+        for part in self.parts_of("field"):
             if part.text not in known:
                 said = unknown("slot", part.text, [*known, "mask", "soft:N", "sep"])
                 self.fail(part.column, str(said))
@@ -99,8 +99,15 @@ class Template:
         """Say what is wrong, and where."""
         raise UsageError(f"template {self.text!r}, column {column}: {what}")
 
-    def _of(self, kind: Kind) -> list[Part]:
+    def parts_of(self, kind: Kind) -> list[Part]:
+        """The parts of a kind, in order."""
         return [part for part in self.parts if part.kind == kind]
+
+
+def without_words(template: Template) -> str:
+    """The fields of a template and nothing else, the second of two as the second segment."""
+    whole = [f"{{{part.text}:whole}}" if part.whole else f"{{{part.text}}}" for part in template.parts_of("field")]
+    return "{sep}".join(whole) if len(whole) == 2 else " ".join(whole)
 
 
 def _parts(text: str) -> Iterator[Part]:
