@@ -62,7 +62,7 @@ class PromptTuning(ClozeLearner):
         return Steering(self.tokens)
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
+def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:
     """Lester et al.'s training at a hundredth of their learning rate, which is ours: for BERT, RoBERTa and GPT-2.
 
     Their 0.3 is for T5, whose embeddings start with a deviation of 1, not of 0.02.

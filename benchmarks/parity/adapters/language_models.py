@@ -26,7 +26,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         where = np.broadcast_to(mask.numpy().astype(bool)[..., None], (*mask.shape, stored.shape[2]))
         if lm.kind == "encoder-decoder":
             inputs = lm._inputs(Sequences(ids, mask, mask[:, 0] * 0), NOTHING)
-            inputs["decoder_input_ids"] = case.tensor(f"{name}__decoder_input_ids")
+            inputs["decoder_input_ids"] = ids[:, : stored.shape[1]]  # as the case was made
             with torch.no_grad():
                 answers[f"{name}__logits"] = lm.model(**inputs).logits
             continue

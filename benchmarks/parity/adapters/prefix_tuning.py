@@ -75,9 +75,8 @@ def _template(case: Case, lm: LanguageModel) -> dict[str, Any]:
     learner.prompt.encoder = encoder = _encoder(case, lm.prefix_shape, lm.width)
     texts = learner.sequences(examples(case))
     loss, found = answers_at(case, learner, texts)
-    ids = {
-        key: as_stored(case, key, value) for key, value in (("input_ids", texts.ids), ("attention_mask", texts.mask))
-    }
+    rows = {"input_ids": texts.ids, "attention_mask": texts.mask}
+    ids = {name: as_stored(case, name, ours) for name, ours in rows.items()}
     return {**found, **ids, **_gradients(case, loss, encoder)}
 
 
