@@ -1,9 +1,10 @@
-"""Every learner, the same checks: whatever stands in vlprompt/learners is run through this file."""
+"""Every learner, the same checks: whatever stands in vlprompt/learners or vlprompt/cloze is run through this file."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -24,13 +25,11 @@ TRAINED = [name for name in METHODS if learners.learner_class(name).learns]
 STEPPED = [name for name in TRAINED if learners.variant(name)[1].recipe(2, "").epochs > 0]
 
 
-Model = vp.Clip | vp.Vit
+Model = Any  # a vp.Clip, vp.Vit or vp.LanguageModel
 
 
-def make(kind: type[Model], precision: str = "fp32") -> Model:
-    """The bundled CLIP, or a small random ViT."""
-    if kind is vp.Clip:
-        return vp.load_clip("tiny", precision=precision)
+def small_vit(precision: str) -> vp.Vit:
+    """A small random ViT."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
@@ -40,24 +39,59 @@ def make(kind: type[Model], precision: str = "fp32") -> Model:
     return vp.Vit(model, Preprocess(32, (0.5,) * 3, (0.5,) * 3), name="small", precision=precision)
 
 
-@cache
-def frozen(kind: type[Model]) -> Model:
-    return make(kind)
-
-
-@pytest.fixture
-def clip(method: str) -> Model:
-    """The backbone that a method usually takes."""
-    return frozen(learners.learner_class(method).takes[0])
+def reads_text(method: str) -> bool:
+    return learners.learner_class(method).reads is Reads.TEXT
 
 
 @pytest.fixture(scope="module")
-def task() -> vp.Task:
-    """Two shots of handwritten digits, a test split of 60, and the same images once more without labels."""
+def make_backbone(make_lm: Callable[..., Any]) -> Callable[..., Any]:
+    """A backbone of one's own that goes with a method: the bundled CLIP, a small random ViT or a tiny random BERT."""
+
+    def make(method: str, precision: str = "fp32") -> Model:
+        kind = learners.learner_class(method).takes[0]
+        if kind is vp.LanguageModel:
+            return make_lm("bert", precision=precision)
+        return vp.load_clip("tiny", precision=precision) if kind is vp.Clip else small_vit(precision)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[Any, Model]:
+    """Backbones that tests share, by what a method takes."""
+    return {}
+
+
+@pytest.fixture
+def clip(method: str, make_backbone: Callable[..., Any], kept: dict[Any, Model]) -> Model:
+    """The backbone that a method usually takes."""
+    kind = learners.learner_class(method).takes[0]
+    if kind not in kept:
+        kept[kind] = make_backbone(method)
+    return kept[kind]
+
+
+@pytest.fixture
+def task(method: str) -> vp.Task:
+    """Two shots of digits and 60 test images, with labels and without; or sixteen opinions and a test split of 24."""
+    if reads_text(method):
+        return opinions()
     digits = vp.load_task("digits").few_shot(2, seed=1)
     test = digits.test[::15]
     unlabelled = tuple(replace(example, label=-1, domain=1) for example in test)
     return replace(digits, test=test, unlabelled=unlabelled, domains=("source", "target"))
+
+
+def opinions() -> vp.Task:
+    words = (("terrible", "bad", "awful", "dull"), ("great", "good", "lovely", "fine"))
+    rows = tuple(
+        vp.Example(vp.Text.of(text=f"the {noun} was {word} ." + " and i saw it" * (number % 3)), label)
+        for number, noun in enumerate(("film", "story", "actor", "music", "probe"))
+        for label, own in enumerate(words)
+        for word in own
+    )
+    template = "{text} it was {mask} ."
+    return vp.Task("opinions", ("no", "yes"), (template,), rows[:16], (), rows[16:], words=(("dull",), ("lovely",)))
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +102,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 def build(method: str, clip: Model, task: vp.Task, seed: int = 1) -> PromptLearner:
     """The published setting, as deep as the small model's three layers allow, with few views, nothing to download."""
     config = learners.variant(method)[1].config
-    changes = {field.name: 2 for field in fields(config) if field.name.startswith("depth")}
+    changes: dict[str, Any] = {field.name: 2 for field in fields(config) if field.name.startswith("depth")}
     changes |= {field.name: min(config.views, 12) for field in fields(config) if field.name == "views"}
+    changes |= {field.name: 8 for field in fields(config) if field.name == "length" and reads_text(method)}
     changes |= {field.name: False for field in fields(config) if field.name == "pretrained"}
     return learners.learner_class(method).for_task(clip, task, replace(config, **changes), seed=seed)
 
@@ -93,14 +128,16 @@ def whole_batch(learner: PromptLearner, task: vp.Task, store: FeatureStore) -> B
 def test_scores_are_finite_and_float32(method: str, clip: Model, task: vp.Task, store: FeatureStore) -> None:
     learner = trained(method, clip, task, store, epochs=1)
     scores = learner.predict(whole_batch(learner, task, store))
-    assert scores.shape == (len(task.test), 10)
+    assert scores.shape == (len(task.test), len(task.classes))
     assert scores.dtype == torch.float32
     assert scores.isfinite().all()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bfloat16_gives_nearly_the_same_scores(method: str, clip: Model, task: vp.Task, tmp_path: Path) -> None:
-    half = make(type(clip), "bf16")
+def test_bfloat16_gives_nearly_the_same_scores(
+    method: str, clip: Model, task: vp.Task, tmp_path: Path, make_backbone: Callable[..., Any]
+) -> None:
+    half = make_backbone(method, precision="bf16")
     store = FeatureStore(tmp_path)
     exact, rough = (trained(method, c, task, store, epochs=1) for c in (clip, half))
     assert all(p.dtype == torch.float32 for p in rough.trainable().values()), "prompts stay in float32"
@@ -172,7 +209,7 @@ def test_other_classes_work_or_are_refused_with_the_reason(
             learner.set_classes(["zero", "circle", "star"])
         assert learner.classes == task.classes
     else:
-        learner.set_classes(["zero", "circle", "star"])
+        learner.set_classes(["maybe", "yes", "no"] if reads_text(method) else ["zero", "circle", "star"])
         assert learner.predict(whole_batch(learner, task, store)).shape == (len(task.test), 3)
 
 
@@ -193,18 +230,18 @@ def test_a_prediction_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stream_begins_afresh(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore) -> None:
+def test_a_stream_begins_afresh(method: str, clip: Model, task: vp.Task, store: FeatureStore) -> None:
     learner = build(method, clip, task)
     first, second = (vp.evaluate(learner, task, store=store).scores for _ in range(2))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_names_what_is_in_ones_own_images(method: str, clip: vp.Clip, task: vp.Task, store: FeatureStore) -> None:
+def test_it_names_what_is_in_ones_own_items(method: str, clip: Model, task: vp.Task, store: FeatureStore) -> None:
     """The same answers for files as through the feature store, which knows images by content."""
     learner = trained(method, clip, task, store, epochs=1)
-    images = [task.images.open(example.item) for example in task.test[:5]]
-    answers = learner.classify(images, batch_size=2)
+    items = [example.item if reads_text(method) else task.images.open(example.item) for example in task.test[:5]]
+    answers = learner.classify(items, batch_size=2)
     few = replace(task, test=task.test[:5])
     scores = vp.evaluate(learner, few, store=store).scores.softmax(dim=1)
     found = torch.tensor([[answer.probabilities[name] for name in task.classes] for answer in answers])
@@ -212,7 +249,9 @@ def test_it_names_what_is_in_ones_own_images(method: str, clip: vp.Clip, task: v
 
 
 def rows_of(batch: Batch, rows: list[int]) -> Batch:
-    held = {name: value[rows] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    held: dict[str, Any] = {name: x[rows] for name, x in vars(batch).items() if isinstance(x, torch.Tensor)}
+    if batch.texts is not None:
+        held["texts"] = tuple(batch.texts[row] for row in rows)
     return replace(batch, **held)
 
 
@@ -240,12 +279,17 @@ def test_the_configuration_survives_json_and_refuses_unknown_keys(method: str) -
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_checkpoint_of_another_backbone_is_refused(
-    method: str, clip: Model, task: vp.Task, store: FeatureStore, tmp_path: Path
+    method: str,
+    clip: Model,
+    task: vp.Task,
+    store: FeatureStore,
+    tmp_path: Path,
+    make_backbone: Callable[..., Any],
 ) -> None:
     trained(method, clip, task, store, epochs=1).save(tmp_path)
     text = (tmp_path / "prompt.json").read_text()
     assert clip.fingerprint in text
-    other = make(type(clip))
+    other = make_backbone(method)
     with torch.no_grad():
         next(other.model.parameters()).add_(1)
     with pytest.raises(VlpromptError, match="was trained with the backbone"):

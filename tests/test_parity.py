@@ -76,6 +76,14 @@ def test_every_shared_case_of_vision_with_an_adapter_passes(shared: Path, capsys
     assert sum(row["status"] == "pass" for row in rows) >= 8
 
 
+def test_every_shared_text_case_with_an_adapter_passes(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(shared / "goldens" / "text"), "--json"])
+    found = rows(capsys)
+    failed = {row["file"]: row["problem"] for row in found if row["status"] == "fail"}
+    assert all("a prefix in a T5's encoder is not offered" in str(problem) for problem in failed.values()), failed
+    assert sum(row["status"] == "pass" for row in found) >= 50
+
+
 def test_committed_goldens_are_the_shared_ones(shared: Path) -> None:
     for entry in entries():
         name = entry["file"]

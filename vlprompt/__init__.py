@@ -1,8 +1,8 @@
 """vlprompt: prompt learning for frozen vision-language models."""
 
-from vlprompt import learners
-from vlprompt.backbones import Clip, Vit, load_backbone, load_clip, load_vit
-from vlprompt.data import Example, Task
+from vlprompt import cloze, learners
+from vlprompt.backbones import Clip, LanguageModel, Vit, load_backbone, load_clip, load_lm, load_vit
+from vlprompt.data import Example, Task, Text
 from vlprompt.data.catalog import load_task
 from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.evaluate import Scores, evaluate
@@ -16,21 +16,25 @@ __version__ = "0.1.0"
 __all__ = [
     "Clip",
     "Example",
+    "LanguageModel",
     "Result",
     "Scores",
     "Task",
+    "Text",
     "TrainConfig",
     "TrainReport",
     "UsageError",
     "Vit",
     "VlpromptError",
     "__version__",
+    "cloze",
     "evaluate",
     "fit",
     "learners",
     "load",
     "load_backbone",
     "load_clip",
+    "load_lm",
     "load_task",
     "load_vit",
 ]

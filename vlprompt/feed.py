@@ -8,8 +8,17 @@ import torch
 from torch import Tensor
 
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches, mixed
+from vlprompt.data.loaders import (
+    Batches,
+    EncodedBatches,
+    FeatureBatches,
+    ImageBatches,
+    TextBatches,
+    ViewBatches,
+    mixed,
+)
 from vlprompt.data.task import Example, Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform, test_transform, train_transform
 from vlprompt.data.unlabelled import WithUnlabelled
 from vlprompt.data.views import ENCODED_AT_ONCE, encode_views
@@ -34,6 +43,9 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
     """
     if not task.train:
         raise UsageError(f"{task.name} has no training images.")
+    if learner.reads is Reads.TEXT:
+        return TextBatches(task.train, batch_size=config.batch_size, seed=config.seed)
+    _need_images(learner, task.train)
     labelled = _shuffled(learner, task, task.train, config, store, workers)
     if not learner.adapts:
         return labelled
@@ -80,7 +92,7 @@ def before_training(
     if not learner.in_order or not task.train:
         return None, None
     val = judging(learner, task, task.val, store) if task.val else None
-    if learner.reads is Reads.IMAGES:
+    if learner.reads in (Reads.IMAGES, Reads.TEXT):
         return judging(learner, task, task.train, store), val
     views = views_per_image(config.augment) or learner.views
     features = _views(learner, task, task.train, config, store, views)
@@ -91,8 +103,11 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     """Batches in order, everything once, without augmentation but for the views that a learner wants to see.
 
     Raises:
-        UsageError: Its views do not fit in memory.
+        UsageError: Its views do not fit in memory, or the examples are not what it reads.
     """
+    if learner.reads is Reads.TEXT:
+        return TextBatches(examples, batch_size=TEST_BATCH)
+    _need_images(learner, examples)
     transform = learner.test_transform
     if learner.reads is Reads.VIEWS:
         return _test_views(learner, task, examples, store, transform)
@@ -100,6 +115,11 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
         return ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
     features = _features(learner, task, examples, store, transform)
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
+
+
+def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
+    if any(isinstance(example.item, Text) for example in examples):
+        raise UsageError(f"{learner.method()} reads images, the task has texts; give it a task of images.")
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

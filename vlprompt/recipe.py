@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from vlprompt.errors import UsageError, unknown
 
 Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["cosine", "constant", "cosine-by-step"]
+Schedule = Literal["cosine", "linear", "constant", "cosine-by-step"]
 Warmup = Literal["constant", "linear", "none"]
 
 
@@ -24,10 +24,11 @@ class TrainConfig:
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, "constant", or "cosine-by-step": warm-up and
-            cosine count steps as if they were epochs, and so fall and rise again and again (a slip in released code).
+        schedule: "cosine" over the whole training after the warm-up, "linear" down to `lr_end`, "constant", or
+            "cosine-by-step": warm-up and cosine count steps as if they were epochs, and so fall and rise again and
+            again (a slip in released code).
         per_step: The schedule moves with every step, not with every epoch.
-        lr_end: What the cosine comes down to.
+        lr_end: What the cosine or the line comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".
         warmup_epochs: How long the warm-up lasts.
         warmup_lr: Its (first) learning rate.
@@ -123,5 +124,8 @@ def learning_rate(config: TrainConfig, epoch: float, epochs: float = 0) -> float
         return config.lr * epoch / warmup
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "linear":
+        left = 1 - (epoch - warmup) / max((epochs or config.epochs) - warmup, 1e-9)
+        return config.lr_end + (config.lr - config.lr_end) * max(left, 0.0)
     fall = (1 + math.cos(math.pi * (epoch - warmup) / (epochs or config.epochs))) / 2
     return config.lr_end + (config.lr - config.lr_end) * fall

@@ -30,12 +30,14 @@ class Case:
         file: Where its arrays are, for the report only.
         hyper: Its hyperparameters.
         arrays: Inputs and outputs by name.
+        backbone: The models it was made with, where the manifest says.
     """
 
     method: str
     file: str
     hyper: Mapping[str, Any]
     arrays: Mapping[str, Array]
+    backbone: str = ""
 
     def array(self, name: str) -> Array:
         """An array the replay needs.
@@ -94,4 +96,4 @@ def read_case(folder: Path, entry: Mapping[str, Any]) -> Case:
         raise UsageError(f"{path}, which the manifest names, is not there.") from error
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise VlpromptError(f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}).") from error
-    return Case(entry["method"], entry["file"], entry["hyperparameters"], arrays)
+    return Case(entry["method"], entry["file"], entry["hyperparameters"], arrays, str(entry.get("backbone", "")))

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
-from vlprompt.backbones import Clip, Vit, load_clip
+from vlprompt.backbones import Clip, LanguageModel, Vit, load_clip, load_lm
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import VlpromptError
 
@@ -30,11 +30,28 @@ class Models:
     """Models by attribute, each loaded when first asked for.
 
     Args:
-        folder: It holds `tiny_clip` and `tiny_vit`.
+        folder: It holds `tiny_clip`, `tiny_vit`, `tiny_bert` and so on.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lms: dict[str, LanguageModel] = {}
+
+    def lm(self, name: str) -> LanguageModel:
+        """A tiny language model by the name of its folder.
+
+        Raises:
+            ModelError: It is missing or damaged.
+        """
+        place = self.folder / name
+        if name not in self._lms:
+            if not name or not place.is_dir():
+                raise ModelError(f"no model at {place}; name the folder that holds {name or 'it'} with --models.")
+            try:
+                self._lms[name] = load_lm(f"local-dir:{place}")
+            except VlpromptError as error:
+                raise ModelError(f"the model at {place} cannot be read: {str(error).splitlines()[0]}") from error
+        return self._lms[name]
 
     @cached_property
     def clip(self) -> Clip:

@@ -7,6 +7,7 @@ import pytest
 from vlprompt.data import catalog
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
+TEXTS = ["ag_news", "sst2"]
 PUBLISHED = [
     "caltech101",
     "digits",
@@ -41,7 +42,7 @@ def eurosat(root: Path) -> Path:
 
 
 def test_knows_the_data_sets_of_the_papers() -> None:
-    assert catalog.names() == sorted(PUBLISHED + SEVERAL_DOMAINS)
+    assert catalog.names() == sorted(PUBLISHED + SEVERAL_DOMAINS + TEXTS)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -56,6 +57,18 @@ def test_every_descriptor_is_complete(name: str) -> None:
     assert set(known.sizes) <= {"train", "val", "test"}
     assert known.folder or name in ("digits", "digits-c")
     assert (known.reader == "split_file") == known.split.startswith("split_zhou_")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_descriptor_of_texts_is_complete(name: str) -> None:
+    known = catalog.describe(name)
+    assert known.reader in catalog.READERS
+    assert all(template.count("{mask}") == 1 for template in known.templates)
+    assert known.classes == len(known.class_names) == len(known.words)
+    assert known.licence
+    assert known.homepage
+    assert known.folder
+    assert set(known.sizes) <= {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in ("digits", "digits-c")])

@@ -3,8 +3,9 @@
 from vlprompt.data.batch import Batch
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import BadImageError, Example, Files, Images, Indexed
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, TextBatches, ViewBatches
 from vlprompt.data.task import Task, base_and_new, few_shot
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
 from vlprompt.data.views import Views
 
@@ -22,6 +23,8 @@ __all__ = [
     "Indexed",
     "Preprocess",
     "Task",
+    "Text",
+    "TextBatches",
     "Transform",
     "ViewBatches",
     "Views",

@@ -1,9 +1,11 @@
-"""What a learner is given: some examples of one split, as images, as features of a frozen encoder, or both."""
+"""What a learner is given: some examples of one split, as images, as features of a frozen encoder, or as texts."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from vlprompt.data.texts import Text
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Batch:
         features: (B, E) float32 image features, not normalised.
         views: (B, V, E) float32 features of V views of each image, not normalised, the plain view first.
         domains: (B,) int64 domain numbers, where a task has several domains.
+        texts: B texts with named fields.
         unlabelled: Examples without labels to learn from beside these (domain adaptation), B of their own.
     """
 
@@ -26,6 +29,7 @@ class Batch:
     features: Tensor | None = None
     views: Tensor | None = None
     domains: Tensor | None = None
+    texts: tuple[Text, ...] | None = None
     unlabelled: "Batch | None" = None
 
     def __len__(self) -> int:
@@ -33,7 +37,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        held: dict[str, Tensor | Batch] = {name: value for name, value in vars(self).items() if value is not None}
+        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | Batch)}
         return replace(self, **{name: _moved(value, device) for name, value in held.items()})  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vlprompt.data.readers import (
     Listing,
+    read_ag_news,
     read_aircraft,
     read_corrupted_digits,
     read_digits,
@@ -19,6 +20,7 @@ from vlprompt.data.readers import (
     read_imagenet,
     read_numbered_folders,
     read_split_file,
+    read_sst2,
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
@@ -33,7 +35,7 @@ class Descriptor:
         name: What the command line calls it; the name of its file.
         title: What its authors call it.
         reader: A key of READERS.
-        templates: Sentences for its class names.
+        templates: Sentences for its class names; of texts, cloze templates.
         classes: How many classes it has.
         sizes: Examples in each split, or in each domain, as published.
         licence: As far as we know it.
@@ -46,6 +48,8 @@ class Descriptor:
         metric: "accuracy" or "class_mean".
         parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
         part: What did follow.
+        class_names: Of texts: its classes by label.
+        words: Of texts: label words of each class.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Descriptor:
     metric: str = "accuracy"
     parts: tuple[str, ...] = ()
     part: str = ""
+    class_names: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
     hint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -80,6 +86,8 @@ READERS: dict[str, Reader] = {
     "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
     "domain_folders": lambda d, place: read_domain_folders(place / d.images, d.domains, hint=d.hint),
     "domain_lists": lambda d, place: read_domain_lists(place, d.domains, d.split, d.images, hint=d.hint),
+    "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
+    "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
     "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
 }
@@ -115,7 +123,7 @@ def load_task(name: str, root: Path | str = "") -> Task:
     """
     known = describe(name)
     place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
-    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric)
+    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric, known.words)
     if differences := _differences(known, task):
         warn(f"{name}: {differences}; figures cannot be compared with published ones")
     return task

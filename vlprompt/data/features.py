@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vlprompt.data.decoding import Decoded, ImageTensors, Job, Workers, decoded
-from vlprompt.data.images import BadImageError, Example, Images
+from vlprompt.data.images import BadImageError, Example, Images, Item
 from vlprompt.data.loaders import ON_BAD_IMAGE, mixed
 from vlprompt.data.rows import Rows
 from vlprompt.data.transforms import Transform
@@ -138,7 +138,7 @@ class _Bad:
         self.images, self.examples, self.skip = images, examples, on_bad_image == "skip"
         self.reasons: dict[int, str] = {}
 
-    def attempt(self, position: int, ask: Callable[[Path | int], str]) -> str:
+    def attempt(self, position: int, ask: Callable[[Item], str]) -> str:
         """The answer for one example, "" if it is bad and to be skipped."""
         try:
             return ask(self.examples[position].item)

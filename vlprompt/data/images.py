@@ -14,10 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vlprompt.data.texts import Text
 from vlprompt.errors import VlpromptError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-Item = Path | int
+Item = Path | int | Text
 
 
 class BadImageError(VlpromptError):
@@ -26,10 +27,10 @@ class BadImageError(VlpromptError):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image and its class.
+    """One image or text, and its class.
 
     Attributes:
-        item: A path, or a position in an indexed data set.
+        item: A path, a position in an indexed data set, or a text.
         label: Class number, -1 where unknown.
         domain: Domain number, for tasks of several domains.
     """

@@ -16,6 +16,7 @@ from torch import Tensor
 from vlprompt.data.batch import Batch
 from vlprompt.data.decoding import Decoded, ImageTensors, Workers, decoded
 from vlprompt.data.images import BadImageError, Example, Images
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, unknown, warn
 
@@ -207,6 +208,45 @@ class EncodedBatches:
             with torch.no_grad():
                 features = self.encode(batch.images)
             yield replace(batch, features=features.float())
+
+
+class TextBatches:
+    """Batches of texts; whoever reads them tokenises them.
+
+    Args:
+        examples: The split.
+        batch_size: Examples in a batch.
+        seed: Shuffle every epoch by this seed; None: in order, everything once.
+
+    Raises:
+        UsageError: An example is no text.
+    """
+
+    def __init__(self, examples: Sequence[Example], *, batch_size: int, seed: int | None = None) -> None:
+        self.batch_size = _checked(batch_size)
+        self.seed = seed
+        self._texts = [_text(example) for example in examples]
+        self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
+
+    @property
+    def size(self) -> int:
+        """Examples in the split."""
+        return len(self._labels)
+
+    def __len__(self) -> int:
+        return batch_count(self.size, self.batch_size, drop_last=self.seed is not None)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of texts."""
+        for positions in batch_positions(self.size, self.batch_size, self.seed, number):
+            index = torch.tensor(positions, dtype=torch.int64)
+            yield Batch(self._labels[index], index, texts=tuple(self._texts[position] for position in positions))
+
+
+def _text(example: Example) -> Text:
+    if isinstance(example.item, Text):
+        return example.item
+    raise UsageError(f"this learner reads texts; {example.item} is none. Task.from_texts makes a task of texts.")
 
 
 def mixed(*numbers: int | str) -> int:

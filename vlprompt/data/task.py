@@ -1,4 +1,4 @@
-"""A task: images with class numbers, names for the classes, and words to say the names in."""
+"""A task: images or texts with class numbers, names for the classes, and words to say the names in."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlprompt.data.images import Example, Files, Images, Indexed
-from vlprompt.data.readers import Listing, read_csv, read_dataset, read_domain_folders, read_folder
+from vlprompt.data.readers import Listing, read_csv, read_dataset, read_domain_folders, read_folder, read_texts
 from vlprompt.data.splits import draw_few_shot, relabel, short_classes, split_labels
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
@@ -25,7 +25,7 @@ class Task:
     Attributes:
         name: What the results call it.
         classes: Class names by label, as given; "_" becomes a space when a prompt is made.
-        templates: Sentences with one "{}" for the class name.
+        templates: Sentences with one "{}" for the class name; of texts, cloze templates ("{text} It was {mask}.").
         train: Examples to learn from.
         val: Examples to choose settings on; may be empty.
         test: Examples that the figures are about.
@@ -33,6 +33,7 @@ class Task:
         images: What opens the items of the examples.
         domains: Names of the domains that the examples' domain numbers count, if there are several.
         metric: "accuracy", or "class_mean" for the mean of the classes' accuracies.
+        words: Label words of each class, for texts only.
         test_name: What the test split is: "test", "val" (ImageNet), "base" or "new", "all".
     """
 
@@ -47,13 +48,17 @@ class Task:
     domains: tuple[str, ...] = ()
     metric: str = "accuracy"
     test_name: str = "test"
+    words: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes or any(not name.strip() for name in self.classes):
             raise VlpromptError(f"task {self.name!r} needs classes with names, got {list(self.classes)[:5]}")
         if not self.templates:
             raise UsageError(f"task {self.name!r} needs a template such as {TEMPLATE!r}")
-        for template in self.templates:
+        if self.words and len(self.words) != len(self.classes):
+            given = f"{len(self.classes)} classes and label words for {len(self.words)}"
+            raise UsageError(f"task {self.name!r} has {given}; give each class its words")
+        for template in self.templates if not self.words else ():  # a cloze template is read where it is used
             if template.count("{}") != 1:
                 raise UsageError(f"a template says the class name once, as in {TEMPLATE!r}; got {template!r}")
         if self.metric not in METRICS:
@@ -115,8 +120,39 @@ class Task:
         return cls.from_listing(read_dataset(train, **options), name or type(train).__name__.lower(), template)
 
     @classmethod
+    def from_texts(
+        cls,
+        path: Path | str,
+        *,
+        template: str | Sequence[str],
+        words: Sequence[Sequence[str]] = (),
+        name: str = "",
+        **options: Any,
+    ) -> Self:
+        """A CSV, TSV or JSON-lines file of texts; options as for `readers.read_texts`.
+
+        Args:
+            path: The file; or a folder with files called train, val (or dev) and test.
+            template: A cloze such as "{text} It was {mask}.", its slots named as the columns.
+            words: Label words of each class, in the order of the classes; without them, the class names.
+            name: What the results call it.
+            options: Of the reader.
+
+        Raises:
+            VlpromptError: With the line that cannot be read.
+        """
+        listing = read_texts(Path(path), **options)
+        words = words or [[each] for each in listing.classes]
+        return cls.from_listing(listing, name or Path(path).stem, template, words=words)
+
+    @classmethod
     def from_listing(
-        cls, listing: Listing, name: str, template: str | Sequence[str] = TEMPLATE, metric: str = "accuracy"
+        cls,
+        listing: Listing,
+        name: str,
+        template: str | Sequence[str] = TEMPLATE,
+        metric: str = "accuracy",
+        words: Sequence[Sequence[str]] = (),
     ) -> Self:
         """What a reader found, with a name and templates."""
         templates = (template,) if isinstance(template, str) else tuple(template)
@@ -129,6 +165,7 @@ class Task:
             metric=metric,
             test_name=listing.test_name,
             domains=listing.domains,
+            words=tuple(tuple(own) for own in words),
         )
 
     def few_shot(self, shots: int, seed: int) -> "Task":
@@ -217,6 +254,7 @@ def _with_labels(task: Task, kept: Sequence[int], test_name: str) -> Task:
         train=of_these(task.train),
         val=of_these(task.val),
         test=of_these(task.test),
+        words=tuple(task.words[label] for label in kept) if task.words else (),
         test_name=test_name,
     )
 

@@ -176,15 +176,27 @@ __all__ = [
 SHARED = ("base", "frozen_head", "tuned")  # what methods have in common
 
 
+CLOZE = "vlprompt.cloze"  # the text side's folder; imported by name and late, since it stands on this package
+
+
 def names() -> tuple[str, ...]:
     """Every method, by the name of its file."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED))
+    return tuple(sorted(_places()))
+
+
+def _places() -> dict[str, str]:
+    """The package of every method: this one, and that of the text side."""
+    cloze = importlib.import_module(CLOZE)
+    own = dict.fromkeys((m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED), __name__)
+    other = (m.name for m in pkgutil.iter_modules(cloze.__path__) if m.name not in cloze.SHARED)
+    return own | dict.fromkeys(other, CLOZE)
 
 
 def _module(name: str) -> ModuleType:
-    if name not in names():
-        raise unknown("learner", name, names())
-    return importlib.import_module(f"{__name__}.{name}")
+    places = _places()
+    if name not in places:
+        raise unknown("learner", name, places)
+    return importlib.import_module(f"{places[name]}.{name}")
 
 
 def learner_class(name: str) -> type[PromptLearner[Any]]:

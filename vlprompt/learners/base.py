@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vlprompt import checkpoint
-from vlprompt.backbones import Clip, Vit
+from vlprompt.backbones import Clip, LanguageModel, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.data.task import Files, Indexed, Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, Transform, test_transform
 from vlprompt.data.views import Views, encode_views
 from vlprompt.errors import UsageError, VlpromptError, warn
@@ -28,7 +29,6 @@ class Backbone(Protocol):
 
     name: str
     precision: str
-    preprocess: Preprocess
 
     @property
     def fingerprint(self) -> str:
@@ -37,6 +37,12 @@ class Backbone(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
+
+
+class ImageBackbone(Backbone, Protocol):
+    """What a frozen model that sees images offers besides."""
+
+    preprocess: Preprocess
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, E)."""
@@ -51,6 +57,7 @@ class Reads(Enum):
     FEATURES = "features"
     IMAGES = "images"
     VIEWS = "views"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a learner says of one image."""
+    """What a learner says of one image or text."""
 
     label: str
     probability: float
@@ -167,7 +174,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         Raises:
             UsageError: Its views do not fit in memory.
         """
-        preprocess = self.backbone.preprocess
+        preprocess = cast(ImageBackbone, self.backbone).preprocess
         return self.test_views.transform(preprocess) if self.reads is Reads.VIEWS else test_transform(preprocess)
 
     def prepare(self, train: Batches, val: Batches | None) -> None:
@@ -277,25 +284,33 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
 
-    def classify(self, images: Sequence[str | Path | Image.Image], *, batch_size: int = 32) -> list[Prediction]:
-        """Name what is in some images.
+    def classify(self, items: Sequence[Any], *, batch_size: int = 32) -> list[Prediction]:
+        """Name what is in some images, or what some texts are.
 
         Args:
-            images: Paths or PIL images.
-            batch_size: Images at once.
+            items: What `opened` takes: paths or PIL images, for most learners.
+            batch_size: How many at once.
+
+        Raises:
+            VlpromptError: A file is missing or is no image.
+        """
+        self.eval()
+        self.forget()
+        predictions = []
+        for first in range(0, len(items), batch_size):
+            batch = self.opened(items[first : first + batch_size])
+            predictions += [self._named(row) for row in self.predict(batch).float().softmax(dim=-1)]
+        return predictions
+
+    def opened(self, items: Sequence[str | Path | Image.Image]) -> Batch:
+        """An unlabelled batch of some images, given as paths or PIL images; learners that read texts override this.
 
         Raises:
             VlpromptError: A file is missing or is no image.
         """
         transform = self.test_transform
-        self.eval()
-        self.forget()
-        predictions = []
-        for first in range(0, len(images), batch_size):
-            opened = (_opened(image) for image in images[first : first + batch_size])
-            batch = self.batch_of(transform(image, mixed(self.seed, digest)) for image, digest in opened)
-            predictions += [self._named(row) for row in self.predict(batch).float().softmax(dim=-1)]
-        return predictions
+        opened = (_opened(item) for item in items)
+        return self.batch_of(transform(image, mixed(self.seed, digest)) for image, digest in opened)
 
     def _named(self, probabilities: Tensor) -> Prediction:
         """(C,) probabilities with their names."""
@@ -309,7 +324,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
 
         Views are encoded image by image as they come, so that pixels of one image only are in memory.
         """
-        backbone = self.backbone
+        backbone = cast(ImageBackbone, self.backbone)
         if self.reads is Reads.VIEWS:
             held = torch.cat([encode_views(backbone.encode_image, image[None]) for image in images])  # (B, V, E)
         else:
@@ -328,13 +343,18 @@ def _opened(image: str | Path | Image.Image) -> tuple[Image.Image, str]:
     return Files().open(Path(image)), Files().digest(Path(image))
 
 
+KINDS: Mapping[type[Any], str] = {
+    Clip: "a CLIP (it reads class names), such as 'ViT-B-16'",
+    Vit: "a ViT, such as 'timm:vit_base_patch16_224'",
+    LanguageModel: "a language model, such as load_lm('bert-base-uncased')",
+}
+
+
 def check_kind(method: str, takes: Sequence[type[Any]], backbone: Any) -> None:
-    """Raise UsageError for a ViT where a method needs a CLIP, and the other way round."""
-    if isinstance(backbone, Clip | Vit) and not isinstance(backbone, tuple(takes)):
-        clip, vit = "a CLIP (it reads class names), such as 'ViT-B-16'", "a ViT, such as 'timm:vit_base_patch16_224'"
+    """Raise UsageError where a backbone is of another kind than a method needs."""
+    if type(backbone) in KINDS and type(backbone) not in takes:
         raise UsageError(
-            f"{method} needs {clip if Clip in takes else vit}; {backbone.name} is not one. Choose another method or "
-            "backbone."
+            f"{method} needs {KINDS[takes[0]]}; {backbone.name} is not one. Choose another method or backbone."
         )
 
 
@@ -361,6 +381,17 @@ def check_classes(names: Sequence[str]) -> tuple[str, ...]:
 def features_of(batch: Batch) -> Tensor:
     """The (B, E) features of a batch; UsageError if it holds none."""
     return _held("features", batch.features)
+
+
+def texts_of(batch: Batch) -> tuple[Text, ...]:
+    """The B texts of a batch.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    if batch.texts is None:
+        raise UsageError("this learner reads texts, the batch holds none; make batches with vlprompt.feed.")
+    return batch.texts
 
 
 def images_of(batch: Batch) -> Tensor:

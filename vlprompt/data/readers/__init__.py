@@ -1,5 +1,6 @@
 """One file for each layout that data comes in; every reader returns a Listing."""
 
+from vlprompt.data.readers.ag_news import read_ag_news
 from vlprompt.data.readers.aircraft import read_aircraft
 from vlprompt.data.readers.arrays import read_dataset
 from vlprompt.data.readers.coop import read_split_file
@@ -9,10 +10,13 @@ from vlprompt.data.readers.domains import read_domain_folders, read_domain_lists
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.imagenet import read_imagenet, read_numbered_folders, read_wnid_folders
 from vlprompt.data.readers.listing import Listing
+from vlprompt.data.readers.sst2 import read_sst2
 from vlprompt.data.readers.table import read_csv
+from vlprompt.data.readers.texts import read_texts
 
 __all__ = [
     "Listing",
+    "read_ag_news",
     "read_aircraft",
     "read_corrupted_digits",
     "read_csv",
@@ -24,5 +28,7 @@ __all__ = [
     "read_imagenet",
     "read_numbered_folders",
     "read_split_file",
+    "read_sst2",
+    "read_texts",
     "read_wnid_folders",
 ]

@@ -64,7 +64,7 @@ def read_csv(
 
 def _rows(file: Path, folder: Path, columns: tuple[str, str, str], delimiter: str) -> Iterator[Row]:
     """The rows, checked one by one; the split is "" throughout where there is no such column."""
-    reader = csv.DictReader(_lines(file), delimiter=delimiter, strict=True)
+    reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
     try:
         header = reader.fieldnames or []
         for column in columns[:2]:
@@ -90,7 +90,7 @@ def _row(row: dict[str, str | None], where: str, line: int, folder: Path, column
     return line, folder / path.strip(), label.strip(), split
 
 
-def _lines(file: Path) -> Iterator[str]:
+def lines(file: Path) -> Iterator[str]:
     """The lines of a text file; an error names the one that is not UTF-8."""
     with file.open("rb") as raw:
         for number, line in enumerate(raw, start=1):

@@ -1,0 +1,37 @@
+"""The tiny language models without any prompt, as transformers runs them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.parity.case import Case
+from benchmarks.parity.compare import Answer
+from benchmarks.parity.models import Models
+from vlprompt.backbones.sequences import NOTHING, Sequences
+
+METHOD = r"none \(backbone parity\)"
+INPUTS = (".*__(input_ids|attention_mask|decoder_input_ids|token_type_ids)",)
+
+
+def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """Logits at every place that holds a token, read one place at a time; of a decoder, where ours reads it."""
+    answers = {}
+    for backbone in case.backbone.split(", "):
+        name = backbone.removeprefix("tiny_")
+        lm, ids = models.lm(backbone), case.tensor(f"{name}__input_ids")
+        mask = case.tensor(f"{name}__attention_mask")
+        every, stored = torch.arange(lm.vocabulary_size), case.array(f"{name}__logits")
+        where = np.broadcast_to(mask.numpy().astype(bool)[..., None], (*mask.shape, stored.shape[2]))
+        if lm.kind == "encoder-decoder":
+            inputs = lm._inputs(Sequences(ids, mask, mask[:, 0] * 0), NOTHING)
+            inputs["decoder_input_ids"] = ids[:, : stored.shape[1]]  # as the case was made
+            with torch.no_grad():
+                answers[f"{name}__logits"] = lm.model(**inputs).logits
+            continue
+        last = mask.sum(1) - 1
+        places = [torch.minimum(torch.full_like(last, place), last) for place in range(ids.shape[1])]
+        read = [lm.scores(Sequences(ids, mask, at), every).detach() for at in places]
+        answers[f"{name}__logits"] = Answer(torch.stack(read, dim=1), where=where, note="where there is a token")
+    return answers

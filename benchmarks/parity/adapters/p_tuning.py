@@ -1,0 +1,95 @@
+"""P-tuning: the encoder and cloze query of THUDM/P-tuning (LAMA), and OpenPrompt's PtuningTemplate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.parity.adapters.prompt_tuning import embeds
+from benchmarks.parity.case import Case
+from benchmarks.parity.models import Models
+from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
+from vlprompt.backbones.sequences import Sequences, Steering
+from vlprompt.cloze import PTuning, PTuningConfig
+from vlprompt.cloze.p_tuning import PromptEncoder
+
+METHOD = r"P-tuning template|P-tuning \(Liu et al\. 2021\), .*"
+INPUTS = ("labels", "loss_ids", "decoder_input_ids", "soft_token_ids", "upstream", "param__.*")
+OURS = {"new_embedding.weight": "embedding", "embedding.weight": "embedding"}
+HEADS = {"new_lstm_head.": "lstm.", "lstm_head.": "lstm.", "new_mlp_head.": "mlp.", "mlp_head.": "mlp."}
+
+
+def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """Whatever of it the case holds: the encoder alone, the LAMA query, or a template of OpenPrompt."""
+    if "upstream" in case.arrays:
+        encoder = _encoder(case)
+        output = encoder()
+        return {"output": output, **_gradients(case, (output * case.tensor("upstream")).sum(), encoder)}
+    return _template(case, models) if "template" in case.hyper and "label_words" in case.hyper else _lama(case, models)
+
+
+def _template(case: Case, models: Models) -> dict[str, Any]:
+    """OpenPrompt's: scores, loss and gradients of the encoder."""
+    lm, words = models.lm(case.backbone), words_of(case)
+    kind = "mlp" if case.hyper["prompt_encoder_type"] == "mlp" else "few-shot"
+    length = int(case.hyper["max_seq_length"])
+    config = PTuningConfig(template_of(case), words, "mean_log_prob", "first", length, encoder=kind)
+    learner = PTuning(lm, classes_of(words), config)
+    learner.prompt.encoder = encoder = _encoder(case)
+    texts = learner.sequences(examples(case))
+    loss, found = answers_at(case, learner, texts)
+    found |= {"attention_mask": as_stored(case, "attention_mask", texts.mask)}
+    assert texts.slots is not None
+    found |= {"input_ids": as_stored(case, "input_ids", texts.ids * (texts.slots < 0))}
+    return {**found, **_gradients(case, loss, encoder), "inputs_embeds": embeds(case, learner, texts)}
+
+
+def _lama(case: Case, models: Models) -> dict[str, Any]:
+    """The query of LAMA: [CLS] prompts [MASK] prompts subject prompts [SEP], the object to be guessed of all words."""
+    lm, ids, mask = models.lm(case.backbone), case.tensor("input_ids"), case.tensor("attention_mask")
+    encoder, labels = _encoder(case), case.tensor("labels")
+    soft = ids >= lm.vocabulary_size
+    slots = torch.where(soft, soft.long().cumsum(1) - 1, -1)
+    read = (labels != -100).long().argmax(1)
+    prompt = Steering(encoder())
+    texts = Sequences(torch.where(soft, 0, ids), mask, read, slots)
+    scores = lm.scores(texts, torch.arange(lm.vocabulary_size), prompt)
+    wanted = labels.gather(1, read[:, None])[:, 0]
+    loss = F.cross_entropy(scores, wanted)
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "prompt_embeddings": prompt.tokens,
+        "inputs_embeds": lm._inputs(texts, prompt)["inputs_embeds"],
+        "mask_logits": scores,
+        "loss": loss,
+        "hit1": (scores.argmax(1) == wanted).sum(),
+        **_gradients(case, loss, encoder),
+    }
+
+
+def _encoder(case: Case) -> PromptEncoder:
+    """Our encoder with the stored weights; its kind is told by their shapes."""
+    own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
+    length, width = own["embedding"].shape
+    lstm = own.get("lstm.weight_hh_l0")
+    kind = "mlp" if lstm is None else "few-shot" if lstm.shape[1] == width else "lama"
+    encoder = PromptEncoder(length, width, kind)
+    encoder.load_state_dict(own)
+    return encoder
+
+
+def _gradients(case: Case, loss: Tensor, encoder: PromptEncoder) -> dict[str, Tensor]:
+    found = dict(gradients(loss, encoder))
+    return {name: found[_ours(name)] for name in case.arrays if name.startswith("grad__")}
+
+
+def _ours(name: str) -> str:
+    """The stored name of a weight in our encoder."""
+    plain = name.partition("__")[2]
+    for theirs, ours in HEADS.items():
+        if plain.startswith(theirs):
+            return ours + plain.removeprefix(theirs)
+    return OURS.get(plain, plain)

@@ -1,0 +1,117 @@
+"""Prefix-tuning: the authors' GPT-2 code, and OpenPrompt's template on GPT-2; P-tuning v2's prefix and linear head.
+
+OpenPrompt's cases on T5 put a prefix into encoder and decoder, which transformers' own T5 does not take.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.parity.case import Case, CaseError
+from benchmarks.parity.models import Models
+from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.sequences import Sequences, Steering
+from vlprompt.cloze import PrefixTuning, PrefixTuningConfig
+from vlprompt.cloze.prefix import PrefixEncoder
+
+METHOD = r"prefix tuning \(Li & Liang 2021\).*|P-tuning v2 \(Liu et al\. 2022\).*"
+INPUTS = ("labels", "loss_ids", "prefix_ids", "upstream", "param__.*", "(pooler|classifier)_.*")
+NAMES = (("control_trans.", "mlp."), ("trans.", "mlp."), ("wte.weight", "embedding"), ("embedding.weight", "embedding"))
+
+
+def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """Whatever of it the case holds: the encoder alone, a head's scores, a template's, or a language model's."""
+    if "upstream" in case.arrays:
+        return _encoder_alone(case)
+    if any(name.startswith("param__wte") for name in case.arrays) and "decoder_input_ids" in case.arrays:
+        raise CaseError("a prefix in a T5's encoder is not offered: transformers' own T5 takes none there")
+    lm = models.lm(case.backbone)
+    if "classifier_weight" in case.arrays:
+        return _with_head(case, lm)
+    return _template(case, lm) if "template" in case.hyper else _generation(case, lm)
+
+
+def _encoder_alone(case: Case) -> dict[str, Any]:
+    """(B, P, 2 L D) of P-tuning v2's encoder; each example has the same."""
+    width, upstream = case.tensor("param__embedding.weight").shape[1], case.tensor("upstream")
+    layers = int(case.hyper.get("num_hidden_layers", 1))
+    encoder = _encoder(case, (layers, 2, 1, upstream.shape[2] // (2 * layers)), width)
+    flat = encoder().permute(3, 0, 1, 2, 4).flatten(1)  # (P, 2 L D)
+    output = flat.expand(len(upstream), -1, -1)
+    return {"output": output, **_gradients(case, (output * upstream).sum(), encoder)}
+
+
+def _with_head(case: Case, lm: LanguageModel) -> dict[str, Any]:
+    """P-tuning v2 with the case's own pooler (a masked model brings none) and classifier on the first token."""
+    encoder, classifier = _encoder(case, lm.prefix_shape, lm.width), case.tensor("classifier_weight").requires_grad_()
+    texts = Sequences(case.tensor("input_ids"), case.tensor("attention_mask"), case.tensor("labels") * 0)
+    prefix = encoder()
+    first = lm.hidden(texts, Steering(prefix=prefix))
+    pooled = F.linear(first, case.tensor("pooler_weight"), case.tensor("pooler_bias")).tanh()
+    logits = F.linear(pooled, classifier, case.tensor("classifier_bias"))
+    loss = F.cross_entropy(logits, case.tensor("labels"))
+    (gradient,) = torch.autograd.grad(loss, classifier, retain_graph=True)
+    return {
+        **{name: case.array(name) for name in ("input_ids", "attention_mask")},
+        "past_key_values": prefix[:, :, None].expand(-1, -1, len(texts), -1, -1, -1),
+        "logits": logits,
+        "loss": loss,
+        "grad_classifier_weight": gradient,
+        **_gradients(case, loss, encoder),
+    }
+
+
+def _template(case: Case, lm: LanguageModel) -> dict[str, Any]:
+    """OpenPrompt's prefix template on a causal model."""
+    words, own = words_of(case), case.hyper
+    config = PrefixTuningConfig(
+        template_of(case), words, "mean_log_prob", "first", int(own["max_seq_length"]), length=int(own["num_token"])
+    )
+    learner = PrefixTuning(lm, classes_of(words), config)
+    learner.prompt.encoder = encoder = _encoder(case, lm.prefix_shape, lm.width)
+    texts = learner.sequences(examples(case))
+    loss, found = answers_at(case, learner, texts)
+    rows = {"input_ids": texts.ids, "attention_mask": texts.mask}
+    ids = {name: as_stored(case, name, ours) for name, ours in rows.items()}
+    return {**found, **ids, **_gradients(case, loss, encoder)}
+
+
+def _generation(case: Case, lm: LanguageModel) -> dict[str, Any]:
+    """The authors' GPT-2: logits everywhere and the loss of the next word; one forward here for each place read."""
+    encoder, ids = _encoder(case, lm.prefix_shape, lm.width), case.tensor("input_ids")
+    prefix, every = encoder(), torch.arange(lm.vocabulary_size)
+    places = (torch.full((len(ids),), place) for place in range(ids.shape[1]))
+    read = [lm.scores(Sequences(ids, torch.ones_like(ids), at), every, Steering(prefix=prefix)) for at in places]
+    logits = torch.stack(read, dim=1)
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), case.tensor("labels")[:, 1:].flatten())
+    return {
+        "input_ids": ids,
+        "past_key_values": prefix[:, :, None].expand(-1, -1, len(ids), -1, -1, -1),
+        "logits": logits,
+        "loss": loss,
+        **_gradients(case, loss, encoder),
+    }
+
+
+def _encoder(case: Case, shape: tuple[int, int, int, int], width: int) -> PrefixEncoder:
+    """Our encoder with the stored weights."""
+    own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
+    middle = own["mlp.0.weight"].shape[0] if "mlp.0.weight" in own else 0
+    encoder = PrefixEncoder(shape, len(own["embedding"]), width, middle)
+    encoder.load_state_dict(own)
+    return encoder
+
+
+def _gradients(case: Case, loss: Tensor, encoder: PrefixEncoder) -> dict[str, Tensor]:
+    found = dict(gradients(loss, encoder))
+    return {name: found[_ours(name)] for name in case.arrays if name.startswith("grad__")}
+
+
+def _ours(name: str) -> str:
+    """The stored name of a weight in our encoder."""
+    plain = name.partition("__")[2].removeprefix("prefix_encoder.").removeprefix("decoder_")
+    return next((ours + plain.removeprefix(theirs) for theirs, ours in NAMES if plain.startswith(theirs)), plain)

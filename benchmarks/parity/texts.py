@@ -1,0 +1,90 @@
+"""What the goldens of language models have in common: texts, templates in OpenPrompt's spelling, places to read."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.parity.case import Case
+from benchmarks.parity.compare import Answer
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.sequences import Sequences
+from vlprompt.cloze.base import ClozeLearner
+from vlprompt.data.batch import Batch
+from vlprompt.data.texts import Text
+
+
+def template_of(case: Case) -> str:
+    """OpenPrompt's template in our language: {"placeholder":"text_a"} is {text_a}, {"soft":"it"} is {soft:it}."""
+
+    def slot(found: re.Match[str]) -> str:
+        kind, value = found[1], found[2]
+        return {"placeholder": f"{{{value}}}", "mask": "{mask}"}.get(kind, f"{{soft:{value or 1}}}")
+
+    return re.sub(r'\{"(\w+)"(?::\s*"([^"]*)")?\}', slot, str(case.hyper["template"]))
+
+
+def examples(case: Case) -> Batch:
+    """The case's examples as a batch of texts."""
+    rows = [row if isinstance(row, Mapping) else {"text_a": row[0], "text_b": row[1]} for row in case.hyper["examples"]]
+    texts = tuple(Text(tuple((name, str(words)) for name, words in row.items() if words)) for row in rows)
+    return Batch(case.tensor("labels"), torch.arange(len(rows)), texts=texts)
+
+
+def words_of(case: Case) -> tuple[tuple[str, ...], ...]:
+    """The label words of each class."""
+    return tuple(tuple(own) for own in case.hyper["label_words"])
+
+
+def classes_of(words: Sequence[Sequence[str]]) -> list[str]:
+    """Names for classes that have none."""
+    return [f"class {number}" for number in range(len(words))]
+
+
+def pieces(lm: LanguageModel, words: Sequence[Sequence[str]], depth: int) -> tuple[Tensor, Tensor]:
+    """(C, W, depth) ids of the label words' pieces, zero padded, and where there is one."""
+    longest = max(len(own) for own in words)
+    ids, there = torch.zeros(2, len(words), longest, depth, dtype=torch.long)
+    for label, own in enumerate(words):
+        for number, word in enumerate(own):
+            found = lm.vocabulary.pieces(" " + word)
+            ids[label, number, : len(found)] = torch.tensor(found)
+            there[label, number, : len(found)] = 1
+    return ids, there
+
+
+def as_stored(case: Case, name: str, ours: Tensor) -> Answer:
+    """Our rows (B, T') in the width of the stored ones, compared where there is a token."""
+    stored, mask = case.array(name), case.array("attention_mask").astype(bool)
+    wide = np.zeros_like(stored)
+    wide[:, : ours.shape[1]] = ours.numpy()[:, : stored.shape[1]]
+    return Answer(wide, where=mask, note="where there is a token")
+
+
+def gradients(loss: Tensor, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The gradient of a loss to everything a module learns, by name."""
+    learned: dict[str, Any] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(learned.values()), retain_graph=True, allow_unused=True)
+    for (name, parameter), gradient in zip(learned.items(), found, strict=True):
+        yield name, torch.zeros_like(parameter) if gradient is None else gradient
+
+
+def reads(case: Case) -> Tensor:
+    """(B,) the place whose logits the case reads; 0 where its decoder is read."""
+    read = torch.from_numpy((case.array("loss_ids") == 1).argmax(1).astype(np.int64))
+    return torch.zeros_like(read) if "decoder_input_ids" in case.arrays else read
+
+
+def answers_at(case: Case, learner: ClozeLearner, texts: Sequences) -> tuple[Tensor, dict[str, Any]]:
+    """The loss, and what the case holds of ids, scores at the blank and class scores."""
+    every = torch.arange(learner.lm.vocabulary_size)
+    scores = learner.lm.scores(texts, every, learner.steering())  # (B, V)
+    logits = learner.verbalizer(scores[:, learner.verbalizer.ids])
+    loss = F.cross_entropy(logits, case.tensor("labels"))
+    ids, _ = pieces(learner.lm, learner.config.words, case.array("label_words_ids").shape[2])
+    stored = {name: case.array(name) for name in ("input_ids", "attention_mask")}
+    return loss, {**stored, "mask_logits": scores, "logits": logits, "loss": loss, "label_words_ids": ids}

@@ -1,0 +1,66 @@
+"""The template language says what it means, and where it cannot be read."""
+
+import pytest
+
+from vlprompt.cloze.template import Part, Template
+from vlprompt.errors import UsageError
+
+
+def test_parts_know_what_and_where_they_are() -> None:
+    assert Template("{text} It was {mask}.").parts == (
+        Part("field", 1, "text"),
+        Part("words", 8, "It was", spaced=True),
+        Part("mask", 15, spaced=True),
+        Part("words", 21, "."),
+    )
+    assert Template("{premise:whole}? {soft:3}{sep} {{{soft: it was }}}").parts == (
+        Part("field", 1, "premise", whole=True),
+        Part("words", 16, "?"),
+        Part("soft", 18, count=3, spaced=True),
+        Part("sep", 26),
+        Part("words", 32, "{", spaced=True),
+        Part("soft", 34, "it was"),
+        Part("words", 49, "}"),
+    )
+
+
+def test_fields_and_blanks_are_counted() -> None:
+    template = Template("{premise} ? {mask} , {hypothesis}")
+    assert template.fields == ("premise", "hypothesis")
+    assert template.blanks == 1
+    assert template.check_blank() is template
+    assert Template("no blank {text}").blanks == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        ("{text} It was {mask", 15, "never closed"),
+        ("{text} It} was {mask}", 10, "a } without its {"),
+        ("{text} {} {mask}", 8, "{} is no slot"),
+        ("{text} {1st} {mask}", 8, "{1st} is no slot"),
+        ("{text:short} {mask}", 1, "the option 'whole' only; 'short'"),
+        ("{text} {mask:2}", 8, "{mask} takes no option"),
+        ("{soft} {text} {mask}", 1, "how many soft tokens"),
+        ("{text} {soft:0} {mask}", 8, "how many soft tokens"),
+        ("{a}{sep}{b}{sep}{mask}", 12, "a second {sep}"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_column(text: str, column: int, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Template(text)
+    assert f"column {column}: " in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_masks_and_no_mask_are_refused_with_the_column() -> None:
+    with pytest.raises(UsageError, match=r"column 15: a second \{mask\}"):
+        Template("{mask} {text} {mask}").check_blank()
+    with pytest.raises(UsageError, match=r"column 14: no \{mask\}"):
+        Template("{text} It was").check_blank()
+
+
+def test_an_unknown_slot_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"column 8: unknown slot 'txet'; did you mean 'text'\?"):
+        Template("{mask} {txet}").check_fields(["text", "label"])

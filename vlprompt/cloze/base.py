@@ -1,0 +1,145 @@
+"""What the learners of a cloze share: a template, label words, and scores read at the blank."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, get_args
+
+import torch
+from torch import Tensor
+
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.sequences import NOTHING, Sequences, Steering
+from vlprompt.cloze.rendering import Renderer
+from vlprompt.cloze.template import Template
+from vlprompt.cloze.verbalizer import Pieces, Rule, Verbalizer
+from vlprompt.data.batch import Batch
+from vlprompt.data.task import Task
+from vlprompt.data.texts import Text
+from vlprompt.errors import UsageError, unknown
+from vlprompt.learners.base import PromptLearner, Reads, texts_of
+
+NULL_TEMPLATE = "{text} {mask}"  # no words at all: Logan et al., Findings of ACL 2022 (arXiv:2106.13353)
+
+
+@dataclass(frozen=True)
+class ClozeConfig:
+    """How a text becomes a blank, and a word a class."""
+
+    template: str = ""  # "{text} It was {mask}."; empty: the task's first
+    words: tuple[tuple[str, ...], ...] = ()  # label words of each class; empty: the task's, or else the class names
+    rule: Rule = "mean_logit"  # how several words make a class (PET's)
+    pieces: Pieces = "single"  # what counts of a word of several pieces; "single" refuses such words
+    max_length: int = 256  # tokens in a row (PET, cli.py); what is longer is cut from the end of its longest field
+
+    def __post_init__(self) -> None:
+        """Parse the template; raise UsageError for what cannot be read."""
+        object.__setattr__(self, "words", tuple(tuple(own) for own in self.words))
+        for name, allowed in (("rule", Rule), ("pieces", Pieces)):
+            if getattr(self, name) not in get_args(allowed):
+                raise unknown(name, getattr(self, name), get_args(allowed))
+        if self.template:
+            Template(self.template)
+
+
+class ClozeLearner(PromptLearner[LanguageModel]):
+    """A learner whose class scores are the scores of label words in a blank. Subclasses are final."""
+
+    reads = Reads.TEXT
+    takes = (LanguageModel,)
+    config: ClozeConfig
+
+    def __init__(self, lm: LanguageModel, classes: Sequence[str], config: ClozeConfig, *, seed: int = 0) -> None:
+        words = config.words or tuple((name,) for name in classes)
+        own = replace(config, template=config.template or NULL_TEMPLATE, words=words)
+        super().__init__(lm, classes, own, seed=seed)
+        self.lay_out()
+        self.rebuild()
+
+    @classmethod
+    def for_task(cls, backbone: LanguageModel, task: Task, config: Any, *, seed: int = 0) -> Self:
+        """Use the task's template and label words where the configuration names none."""
+        template = config.template or (task.templates[0] if task.words else "")
+        own = replace(config, template=template, words=config.words or task.words)
+        return cls(backbone, task.classes, own, seed=seed)
+
+    @property
+    def keeps_classes(self) -> str:
+        """Any words will do that the vocabulary has."""
+        return ""
+
+    def begin_task(self, task: Task) -> None:
+        """Take a task's class names and label words, unless the classes are the same."""
+        if task.classes != self.classes:
+            self._take(task.classes, task.words)
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        """Tell other classes apart; their names are their label words.
+
+        Raises:
+            UsageError: The method cannot, or a name is no word of the vocabulary.
+        """
+        if tuple(names) != self.classes:
+            self._take(names, ())
+
+    def _take(self, names: Sequence[str], words: tuple[tuple[str, ...], ...]) -> None:
+        """Other classes and their words; what was stays where a word cannot be used."""
+        before = self.classes, self.config
+        self.config = replace(self.config, words=words or tuple((name,) for name in names))
+        try:
+            super().set_classes(names)
+        except UsageError:
+            self.classes, self.config = before
+            raise
+
+    @property
+    def has_blank(self) -> bool:
+        """Whether a class is a word in a blank."""
+        return True
+
+    @property
+    def taken(self) -> int:
+        """Positions that a prefix takes from a row."""
+        return 0
+
+    def lay_out(self) -> None:
+        """Put the template into the model's tokens."""
+        template = Template(self.config.template)
+        if self.has_blank:
+            template.check_blank()
+        length, taken = self.config.max_length, self.taken
+        self.renderer = Renderer(template, self.backbone, max_length=length, taken=taken)
+
+    def rebuild(self) -> None:
+        """Look the label words up, where there is a blank for them."""
+        own = self.config
+        if not self.has_blank:
+            return
+        self.verbalizer = Verbalizer(self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces)
+
+    def steering(self) -> Steering:
+        """What is learned for the model; by default nothing."""
+        return NOTHING
+
+    def sequences(self, batch: Batch) -> Sequences:
+        """The batch's texts in the template."""
+        return self.renderer(texts_of(batch))
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The model that fills the blank; learners that train it have a copy of their own."""
+        return self.backbone
+
+    def word_scores(self, batch: Batch) -> Tensor:
+        """Scores (B, U) at the blank of the vocabulary rows that the label words need."""
+        return self.lm.scores(self.sequences(batch), self.verbalizer.ids, self.steering())
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Class scores (B, C)."""
+        return self.verbalizer(self.word_scores(batch))
+
+    def opened(self, items: Sequence[Any]) -> Batch:
+        """An unlabelled batch of texts: mappings of fields, or strings where the template has one field."""
+        field = next(iter(self.renderer.template.fields), "text")
+        texts = tuple(Text(tuple(x.items())) if isinstance(x, Mapping) else Text.of(**{field: x}) for x in items)
+        count = torch.arange(len(texts), device=self.backbone.device)
+        return Batch(torch.full_like(count, -1), count, texts=texts)

@@ -1,0 +1,34 @@
+"""Keys and values of every layer, learned as a table or made by a small network."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PrefixEncoder(nn.Module):
+    """A prefix (L, 2, H, P, d) out of P learned vectors.
+
+    Without a network the vectors are the keys and values (THUDM/P-tuning-v2, model/prefix_encoder.py); with
+    one, [K; V] of all layers = W2 tanh(W1 p + b1) + b2 (PrefixTuning, gpt2/train_control.py). It is run once
+    and not once per example, which is the same.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], length: int, width: int, middle: int) -> None:
+        """Start as torch's embeddings and linear layers do, both papers' way.
+
+        Args:
+            shape: (L, 2, H, d), what the model's layers take.
+            length: P.
+            width: D of the vectors that the network reads.
+            middle: Units of its hidden layer; 0: no network.
+        """
+        super().__init__()
+        self.shape = shape
+        size = shape[0] * shape[1] * shape[2] * shape[3]
+        self.embedding = nn.Parameter(torch.randn(length, width if middle else size))
+        network = nn.Sequential(nn.Linear(width, middle), nn.Tanh(), nn.Linear(middle, size)) if middle else None
+        self.mlp = network
+
+    def forward(self) -> Tensor:
+        """The prefix (L, 2, H, P, d)."""
+        flat = self.embedding if self.mlp is None else self.mlp(self.embedding)  # (P, L * 2 * H * d)
+        return flat.reshape(-1, *self.shape).permute(1, 2, 3, 0, 4)

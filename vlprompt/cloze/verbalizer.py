@@ -1,0 +1,127 @@
+"""Verbalizer: label words in a model's vocabulary, and how scores of words become scores of classes.
+
+Rules that are in use, by name (each differs from the others where a class has several words):
+
+    mean_logit     mean of the words' logits                                   PET, pet/pvp.py; one word: LM-BFF
+    mean_log_prob  mean of log-probabilities over all label words jointly      OpenPrompt, ManualVerbalizer
+    logsumexp      log of the summed probabilities                             AutoPrompt; Calibrate Before Use
+
+The first two have the same softmax over classes. A word of several pieces has no score at one blank: `pieces` names
+what to take instead ("first", "mean" or "max" of its pieces, as OpenPrompt does); it is refused by default.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.errors import UsageError
+
+Rule = Literal["mean_logit", "mean_log_prob", "logsumexp"]
+Pieces = Literal["single", "first", "mean", "max"]
+
+
+class Verbalizer:
+    """The label words of some classes.
+
+    Attributes:
+        ids: (U,) the vocabulary rows that are needed, each once: ask the model for these.
+        rule: How words become classes.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        classes: Sequence[str],
+        words: Sequence[Sequence[str]],
+        *,
+        rule: Rule = "mean_logit",
+        pieces: Pieces = "single",
+        space: bool = True,
+    ) -> None:
+        """Look words up.
+
+        Args:
+            lm: The model.
+            classes: C names, for errors.
+            words: C lists of label words.
+            rule: How words become classes.
+            pieces: What to do with a word of several pieces.
+            space: Words follow a space, as every published verbalizer has them; " good" and "good" are different
+                pieces in the vocabularies of RoBERTa and GPT-2.
+
+        Raises:
+            UsageError: A class without words, two classes with the same, or a word that the vocabulary does not have
+                as one piece.
+        """
+        if len(words) != len(classes):
+            raise UsageError(f"{len(classes)} classes need as many lists of label words; {len(words)} were given.")
+        self.rule, self._pieces = rule, pieces
+        _check_distinct(classes, words)
+        spelt = [
+            [_spelt(lm, name, word, space=space, single=pieces == "single") for word in own]
+            for name, own in zip(classes, words, strict=True)
+        ]
+        self.ids = torch.tensor(sorted({piece for own in spelt for word in own for piece in word}), device=lm.device)
+        place = {piece: number for number, piece in enumerate(self.ids.tolist())}
+        flat = [[place[piece] for piece in word] for own in spelt for word in own]
+        longest = max(len(word) for word in flat)
+        self._places = torch.tensor([word + [-1] * (longest - len(word)) for word in flat], device=lm.device)  # (W, S)
+        owner = torch.tensor([label for label, own in enumerate(spelt) for _ in own], device=lm.device)  # (W,)
+        self._owned = owner == torch.arange(len(spelt), device=lm.device)[:, None]  # (C, W)
+
+    def words(self, scores: Tensor) -> Tensor:
+        """Scores (B, U) of the vocabulary rows `ids` -> scores (B, W) of the label words."""
+        pieces = scores[:, self._places.clamp_min(0)]  # (B, W, S)
+        if self._pieces in ("single", "first"):
+            return pieces[..., 0]
+        there = self._places >= 0
+        if self._pieces == "max":
+            return pieces.masked_fill(~there, -torch.inf).amax(-1)
+        return (pieces * there).sum(-1) / there.sum(-1)
+
+    def classes(self, words: Tensor) -> Tensor:
+        """Scores (B, W) of the label words -> scores (B, C) of the classes, by the rule."""
+        if self.rule == "logsumexp":
+            return words[:, None].masked_fill(~self._owned, -torch.inf).logsumexp(-1)
+        return self.mean(words.log_softmax(-1) if self.rule == "mean_log_prob" else words)
+
+    def mean(self, words: Tensor) -> Tensor:
+        """The mean (B, C) of the (B, W) scores of each class's words."""
+        return words @ (self._owned / self._owned.sum(1, keepdim=True)).to(words).T
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Scores (B, U) of the vocabulary rows `ids` -> scores (B, C) of the classes."""
+        return self.classes(self.words(scores))
+
+
+def _check_distinct(classes: Sequence[str], words: Sequence[Sequence[str]]) -> None:
+    seen: dict[frozenset[str], str] = {}
+    for name, own in zip(classes, words, strict=True):
+        if not own or not all(word.strip() for word in own):
+            raise UsageError(f"class {name!r} has no label word, or an empty one; give it a word that fills the blank.")
+        if (other := seen.setdefault(frozenset(own), name)) is not name:
+            raise UsageError(f"classes {other!r} and {name!r} have the same words {list(own)}; give each its own.")
+
+
+def _spelt(lm: LanguageModel, name: str, word: str, *, space: bool, single: bool) -> list[int]:
+    """The pieces of a label word.
+
+    Raises:
+        UsageError: There are several where one is wanted, or the vocabulary cannot spell it.
+    """
+    text = " " * space + word.strip()
+    pieces = lm.vocabulary.pieces(text)
+    shown = ", ".join(lm.vocabulary.shown(pieces))
+    if not pieces or lm.vocabulary.unknown in pieces:
+        raise UsageError(f"label word {text!r} of class {name!r} is not in the vocabulary of {lm.name} ({shown}).")
+    if single and len(pieces) > 1:
+        other = lm.vocabulary.pieces(word.strip() if space else " " + word.strip())
+        hint = f" ({word.strip() if space else ' ' + word.strip()!r} is one: set space={not space})" * (len(other) == 1)
+        raise UsageError(
+            f"label word {text!r} of class {name!r} is {len(pieces)} pieces for {lm.name} ({shown}){hint}; give a word "
+            "of one piece, or say which pieces count: pieces='first', 'mean' or 'max'."
+        )
+    return pieces

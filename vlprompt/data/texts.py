@@ -1,0 +1,37 @@
+"""A text with named fields: an item of a task, as a path is for images."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text(Mapping[str, str]):
+    """One example's fields, such as a premise and a hypothesis.
+
+    Attributes:
+        fields: (name, words) in order.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, **fields: str) -> "Text":
+        """A text from keyword arguments: Text.of(premise="...", hypothesis="...")."""
+        return cls(tuple(fields.items()))
+
+    def __getitem__(self, name: str) -> str:
+        for known, words in self.fields:
+            if known == name:
+                return words
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __str__(self) -> str:
+        """What the split hash counts: the whole content."""
+        return json.dumps(self.fields, ensure_ascii=False)
