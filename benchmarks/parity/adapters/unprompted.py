@@ -1,4 +1,4 @@
-"""The tiny language models without any prompt, as transformers runs them."""
+"""The tiny models without any prompt: language models as transformers runs them, the ViT as timm does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,28 @@ import torch
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
+from vlprompt.backbones.prompts import NONE
 from vlprompt.backbones.sequences import NOTHING, Sequences
 
 METHOD = r"none \(backbone parity\)"
-INPUTS = (".*__(input_ids|attention_mask|decoder_input_ids|token_type_ids)",)
+INPUTS = ("images", ".*__(input_ids|attention_mask|decoder_input_ids|token_type_ids)")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """Whatever the model without prompts gives."""
+    return _vision(case, models) if "images" in case.arrays else _language(case, models)
+
+
+def _vision(case: Case, models: Models) -> Mapping[str, Any]:
+    """Every token after the last norm, the feature, and the stored classifier's scores."""
+    vit, images, (weight, bias) = models.vit, case.tensor("images"), models.vit_head
+    with torch.no_grad():
+        features = vit.encode_image(images)
+        tokens = vit.image_tokens.outputs(images, NONE)[0]
+        return {"tokens": tokens, "pre_logits": features, "logits": features @ weight.T + bias}
+
+
+def _language(case: Case, models: Models) -> Mapping[str, Any]:
     """Logits at every place that holds a token, read one place at a time; of a decoder, where ours reads it."""
     answers = {}
     for backbone in case.backbone.split(", "):
