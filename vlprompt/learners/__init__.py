@@ -168,7 +168,7 @@ __all__ = [
     "zero_shot",
 ]
 
-SHARED = ("base", "frozen_head", "tuned")  # what methods have in common
+SHARED = ("base", "frozen_head", "headed", "tuned")  # what methods have in common
 
 
 def names() -> tuple[str, ...]:
