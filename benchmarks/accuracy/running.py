@@ -85,8 +85,8 @@ def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
 
 
 def _options(experiment: Experiment) -> dict[str, Any]:
-    """What replaces the protocol's own shots and seeds."""
-    options = {"shots": experiment.shots, "seeds": experiment.seeds or None}
+    """What replaces the protocol's own shots and seeds, and the grid."""
+    options = {"shots": experiment.shots, "seeds": experiment.seeds or None, "grid": experiment.grid or None}
     return {name: option for name, option in options.items() if option is not None}
 
 
