@@ -331,9 +331,10 @@ def check_kind(method: str, takes: Sequence[type[Any]], backbone: Any) -> None:
     """Raise UsageError for a ViT where a method needs a CLIP, and the other way round."""
     if isinstance(backbone, Clip | Vit) and not isinstance(backbone, tuple(takes)):
         clip, vit = "a CLIP (it reads class names), such as 'ViT-B-16'", "a ViT, such as 'timm:vit_base_patch16_224'"
+        other = "a method that reads no names, such as linear or vpt" if Clip in takes else "another method"
         raise UsageError(
-            f"{method} needs {clip if Clip in takes else vit}; {backbone.name} is not one. Choose another method or "
-            "backbone."
+            f"{method} needs {clip if Clip in takes else vit}; {backbone.name} is not one. Choose another backbone, or "
+            f"{other}."
         )
 
 
