@@ -35,7 +35,7 @@ class Full(WeightTuned):
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     """AdamW (configs/finetune/*.yaml)."""
-    return by_adamw(lr=0.0005)
+    return by_adamw(lr=0.001)
 
 
 VARIANTS = {"vpt-paper": Variant(FullConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), Full")}
