@@ -20,6 +20,7 @@ from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
+from vlprompt.grid import parse as parse_grid
 from vlprompt.protocols import (
     base_to_new,
     cross_dataset,
@@ -159,6 +160,7 @@ def few_shot_(
     learners: tuple[str, ...] = ("zero_shot", "linear_probe", "coop"),
     shots: tuple[int, ...] = few_shot.SHOTS,
     seeds: tuple[int, ...] = few_shot.SEEDS,
+    grid: tuple[str, ...] = (),
 ) -> None:
     """Train on K images a class, judge on the test split.
 
@@ -167,9 +169,12 @@ def few_shot_(
         learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
         shots: Images a class.
         seeds: Of the draw, the start and the order of training.
+        grid: Training settings to search on images held out of training, as train.lr=0.1,1 train.weight_decay=0,0.01;
+            what does best on the first seed's draw is used for all.
     """
-    task, bench = where.open_task(), where.bench()
-    _show(few_shot.run(bench, task, where.entries(learners), shots, seeds), where, tables.few_shot_table)
+    searched, task, bench = parse_grid(grid), where.open_task(), where.bench()
+    found = few_shot.run(bench, task, where.entries(learners), shots, seeds, searched)
+    _show(found, where, tables.few_shot_table)
 
 
 def base_to_new_(

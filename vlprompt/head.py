@@ -7,6 +7,7 @@ from torch import nn
 from vlprompt.init import seeded
 
 BIAS = -math.log(99)  # every class starts at 1 % (KMnP/vpt, src/models/mlp.py); softmax does not see it
+KEEPS_CLASSES = "its head has one weight vector per class and reads no names"
 
 
 def linear_head(features: int, classes: int, *, seed: int) -> nn.Linear:

@@ -25,6 +25,13 @@ def by_owner(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
     return grouped
 
 
+def several(value: Any) -> list[Any]:
+    """The values of a setting that has several: a list, or a text as "0.1,1"; a single value is a list of one."""
+    if isinstance(value, str):
+        return [_value(part) for part in value.split(",") if part]
+    return list(value) if isinstance(value, list) else [value]
+
+
 def _value(text: str) -> Any:
     try:
         return json.loads(text)

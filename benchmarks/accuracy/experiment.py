@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlprompt.backbones import Clip, load_clip
+from vlprompt.backbones import Clip, Vit
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.data import catalog
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, unknown
@@ -38,6 +39,7 @@ class Experiment:
         shots: Images a class: several for few_shot, one number for the others; left out, what the protocol takes.
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
+        grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
     """
 
     protocol: str
@@ -52,6 +54,7 @@ class Experiment:
     shots: list | int | None = None
     seeds: list = field(default_factory=list)
     set: dict = field(default_factory=dict)
+    grid: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
@@ -64,6 +67,9 @@ class Experiment:
             raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
         if (self.pseudo or self.pairs) and self.protocol != ADAPTATION:
             raise UsageError(f"{self.protocol} takes no pseudo and no pairs; {ADAPTATION} does.")
+        listed = all(isinstance(tried, list) for tried in self.grid.values())
+        if self.grid and not (listed and self.protocol == FEW_SHOT):
+            raise UsageError(f"grid is {self.grid!r}; it is for {FEW_SHOT}, a list of values for each setting.")
         self._check_shots()
         self._check_settings()
 
@@ -93,9 +99,9 @@ class Experiment:
         """Training settings that replace those of the recipes."""
         return self.set.get("train", {})
 
-    def open_backbone(self) -> Clip:
+    def open_backbone(self) -> Clip | Vit:
         """The frozen model; raises VlpromptError where it is not on this machine."""
-        return load_clip(expand(self.backbone), self.pretrained)
+        return load_backbone(expand(self.backbone), self.pretrained)
 
     def open_task(self, what: str) -> Task:
         """A task by name or folder; raises VlpromptError where it is not on this machine."""

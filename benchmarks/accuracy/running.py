@@ -100,6 +100,7 @@ def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
 def _options(experiment: Experiment) -> dict[str, Any]:
     """What replaces the protocol's own."""
     options: dict[str, Any] = {"shots": experiment.shots, "seeds": experiment.seeds or None}
+    options["grid"] = experiment.grid or None
     options["pseudo"] = experiment.entries(experiment.pseudo) if experiment.pseudo else None
     options["pairs"] = [read_pair(pair) for pair in experiment.pairs] or None
     return {name: option for name, option in options.items() if option is not None}

@@ -4,8 +4,9 @@
 
 Both sides of a step use the same weights, images and prompts, forward and backward to prompts and head, and must agree
 in scores and in the prompts' gradient. The plain side is VPT as it is published: prompts stand among the tokens of
-timm's own blocks, and their outputs are thrown away. An epoch of `linear` from stored features is set against an epoch
-that encodes its images.
+timm's own blocks, and their outputs are thrown away. Ours makes about 90 more calls of torch in each layer and step,
+which at a few prompts of a toy model cost more than they save. An epoch of `linear` from stored features is set against
+an epoch that encodes its images.
 """
 
 import sys
@@ -39,7 +40,7 @@ def run(quick: bool = False) -> Iterator[Record]:
         index=torch.arange(images),
         images=torch.randn(images, 3, size, size, generator=random),
     )
-    for prompts, target in ((4, 0.0),) if quick else TARGETS.items():
+    for prompts, target in ((50, 0.0),) if quick else TARGETS.items():
         yield step(vit, batch, prompts, target, rounds=2 if quick else 5)
     yield linear(vit, batch, 0.0 if quick else LINEAR_TARGET, rounds=2 if quick else 3)
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import vlprompt as vp
 from tests.learners.vits import NAMES, batch_for, small_vit
 from vlprompt.data import FeatureBatches
+from vlprompt.errors import UsageError
 from vlprompt.learners import MLP, MLPConfig
 
 
@@ -26,3 +28,11 @@ def test_k_counts_the_linear_layers() -> None:
     for k in (1, 2, 5):
         learner = MLP(vit, NAMES, MLPConfig(k=k))
         assert sum(isinstance(module, torch.nn.Linear) for module in (*learner.hidden.modules(), learner.head)) == k
+
+
+def test_batch_normalisation_cannot_learn_from_one_image() -> None:
+    vit = small_vit(torch.float32)
+    with pytest.raises(UsageError, match="2 images or more"):
+        MLP(vit, NAMES).train()(batch_for(vit, 1))
+    assert MLP(vit, NAMES).eval()(batch_for(vit, 1)).shape == (1, len(NAMES))
+    assert MLP(vit, NAMES, MLPConfig(k=1)).train()(batch_for(vit, 1)).isfinite().all()

@@ -18,9 +18,9 @@ from vlprompt.backbones import Vit
 from vlprompt.backbones.adapted import Followed, timm_blocks, twin
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError, unknown
-from vlprompt.head import linear_head
 from vlprompt.init import seeded
-from vlprompt.learners.base import PromptLearner, Reads, Variant, images_of
+from vlprompt.learners.base import Reads, Variant, images_of
+from vlprompt.learners.headed import Headed, by_adamw
 from vlprompt.recipe import TrainConfig
 
 Position = Literal["houlsby", "pfeiffer"]
@@ -31,8 +31,8 @@ class AdapterConfig:
     """The bottlenecks."""
 
     position: Position = "pfeiffer"  # pfeiffer: after the MLP; houlsby: after attention too
-    reduction: int = 8  # the model's width divided by the bottleneck's (config.py: REDUCATION_FACTOR)
-    std: float = 0.01  # of both halves at the start (Houlsby et al., section 3.6)
+    reduction: int = 8  # the model's width divided by the bottleneck's (src/configs/config.py)
+    std: float = 0.01  # of both halves at the start (Houlsby et al., analysis; there cut off at two deviations)
     reference_quirks: bool = False  # both halves start at zero, as VPT's code has it
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class Bottleneck(nn.Module):
 
 
 @final
-class Adapter(PromptLearner[Vit]):
+class Adapter(Headed[Vit]):
     """A bottleneck in every layer and a linear head."""
 
     reads = Reads.IMAGES
@@ -78,7 +78,6 @@ class Adapter(PromptLearner[Vit]):
                 if config.position == "houlsby":
                     block.attn.proj = self._followed(block.attn.proj)
                 block.mlp = self._followed(block.mlp)
-        self.head = linear_head(vit.embed_dim, len(self.classes), seed=seed)
         self.to(vit.device)
 
     def _followed(self, frozen: nn.Module) -> Followed:
@@ -86,28 +85,14 @@ class Adapter(PromptLearner[Vit]):
         self.bottlenecks.append(bottleneck)
         return Followed(frozen, bottleneck.__call__)  # a method: not a part of the frozen copy
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "its head has one weight vector per class and reads no names"
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        return self.head(self.adapted.encode_image(images_of(batch)))  # type: ignore[no-any-return]
+    def features(self, batch: Batch) -> Tensor:
+        """(B, E), by the model with bottlenecks."""
+        return self.adapted.encode_image(images_of(batch))
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """AdamW at 1e-3, 100 epochs, 10 of them warm-up (OSU-MLB/ViT_PEFT_Vision, default_vtab)."""
-    return TrainConfig(
-        epochs=100,
-        batch_size=64,
-        lr=1e-3,
-        optimizer="adamw",
-        weight_decay=1e-4,
-        warmup="linear",
-        warmup_epochs=10,
-        warmup_lr=1e-4,
-    )
+    """AdamW (demo.ipynb: Adapter is trained by configs/finetune/*.yaml)."""
+    return by_adamw(lr=0.005)
 
 
 VARIANTS = {

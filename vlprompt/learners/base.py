@@ -353,8 +353,9 @@ KINDS: Mapping[type[Any], str] = {
 def check_kind(method: str, takes: Sequence[type[Any]], backbone: Any) -> None:
     """Raise UsageError where a backbone is of another kind than a method needs."""
     if type(backbone) in KINDS and type(backbone) not in takes:
+        other = "a method that reads no names, such as linear or vpt" if type(backbone) is Vit else "another method"
         raise UsageError(
-            f"{method} needs {KINDS[takes[0]]}; {backbone.name} is not one. Choose another method or backbone."
+            f"{method} needs {KINDS[takes[0]]}; {backbone.name} is not one. Choose another backbone, or {other}."
         )
 
 

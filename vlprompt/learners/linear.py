@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
-from vlprompt.head import linear_head
-from vlprompt.learners.base import PromptLearner, Reads, Variant, features_of
+from vlprompt.learners.base import Reads, Variant, features_of
+from vlprompt.learners.headed import Headed, by_sgd
 from vlprompt.recipe import TrainConfig
 
 
@@ -23,7 +23,7 @@ class LinearConfig:
 
 
 @final
-class Linear(PromptLearner[Vit | Clip]):
+class Linear(Headed[Vit | Clip]):
     """A weight vector per class."""
 
     reads = Reads.FEATURES
@@ -33,31 +33,15 @@ class Linear(PromptLearner[Vit | Clip]):
         self, backbone: Vit | Clip, classes: Sequence[str], config: LinearConfig = LinearConfig(), *, seed: int = 0
     ) -> None:
         super().__init__(backbone, classes, config, seed=seed)
-        self.head = linear_head(backbone.embed_dim, len(self.classes), seed=seed).to(backbone.device)
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "its head has one weight vector per class and reads no names"
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        return self.head(features_of(batch))  # type: ignore[no-any-return]
+    def features(self, batch: Batch) -> Tensor:
+        """(B, E), as they are."""
+        return features_of(batch)
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """SGD, 100 epochs, 10 of them warm-up (configs/linear/*.yaml), as VTAB without augmentation; 1 of the lr grid."""
-    lr = 64 / 256
-    return TrainConfig(
-        epochs=100,
-        batch_size=64,
-        lr=lr,
-        weight_decay=1e-4,
-        warmup="linear",
-        warmup_epochs=10,
-        warmup_lr=lr / 10,
-        augment="none",
-    )
+    """SGD (configs/linear/*.yaml)."""
+    return by_sgd(lr=1.0)
 
 
 VARIANTS = {"vpt-paper": Variant(LinearConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), Linear")}

@@ -34,7 +34,10 @@ class LinearProbeConfig:
     def __post_init__(self) -> None:
         """Raise UsageError for settings that cannot work."""
         if self.iterations < 1 or self.search_steps < 0 or not self.fallback > 0:
-            raise UsageError("linear probe: iterations must be 1 or more, search_steps 0 or more, fallback above 0.")
+            raise UsageError(
+                f"linear_probe: iterations {self.iterations} must be 1 or more, search_steps {self.search_steps} 0 or "
+                f"more, fallback {self.fallback} above 0."
+            )
 
 
 @final

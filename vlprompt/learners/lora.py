@@ -2,7 +2,8 @@
 
     W becomes W + (alpha / r) B A,   A of rank r from noise, B from zero
 
-for the chosen ones of queries, keys and values in every layer. `clip_lora` is the method of that name for a CLIP.
+for the chosen ones of queries, keys and values in every layer. A starts as torch starts a linear layer, the habit of
+LoRA's libraries; the paper has a Gaussian. `clip_lora` is the method of that name for a CLIP.
 """
 
 import math
@@ -18,9 +19,9 @@ from vlprompt.backbones import Vit
 from vlprompt.backbones.adapted import Beside, timm_blocks, twin
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError, unknown
-from vlprompt.head import linear_head
 from vlprompt.init import seeded
-from vlprompt.learners.base import PromptLearner, Reads, Variant, images_of
+from vlprompt.learners.base import Reads, Variant, images_of
+from vlprompt.learners.headed import Headed, by_adamw
 from vlprompt.recipe import TrainConfig
 
 PARTS = "qkv"
@@ -30,17 +31,20 @@ PARTS = "qkv"
 class LoRAConfig:
     """The low-rank changes."""
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: int = 8  # as in the comparison of OSU-MLB/ViT_PEFT_Vision (lora_bottleneck)
+    alpha: float = 8.0  # the change is scaled by alpha / rank, here 1
     dropout: float = 0.0  # of what A reads
-    parts: str = "qv"  # letters of q, k and v (Hu et al., section 4.2: queries and values)
+    parts: str = "qv"  # letters of q, k and v (most experiments of Hu et al.: queries and values)
 
     def __post_init__(self) -> None:
         """Raise UsageError for values that cannot work."""
         if not self.parts or not set(self.parts) <= set(PARTS):
             raise unknown("parts", self.parts, ["q", "k", "v", "qv", PARTS])
         if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
-            raise UsageError("lora: rank must be 1 or more, alpha above 0, dropout from 0 to below 1.")
+            raise UsageError(
+                f"lora: rank {self.rank} must be 1 or more, alpha {self.alpha} above 0, dropout {self.dropout} from 0 "
+                "to below 1."
+            )
 
 
 class LowRank(nn.Module):
@@ -65,15 +69,13 @@ class LowRank(nn.Module):
 
 
 @final
-class LoRA(PromptLearner[Vit]):
+class LoRA(Headed[Vit]):
     """Attention of every layer, changed by a few numbers, and a linear head."""
 
     reads = Reads.IMAGES
     takes = (Vit,)
 
-    def __init__(
-        self, vit: Vit, classes: Sequence[str], config: LoRAConfig = LoRAConfig(), *, seed: int = 0
-    ) -> None:
+    def __init__(self, vit: Vit, classes: Sequence[str], config: LoRAConfig = LoRAConfig(), *, seed: int = 0) -> None:
         super().__init__(vit, classes, config, seed=seed)
         self.adapted = twin(vit)
         self.layers = nn.ModuleList()
@@ -83,31 +85,16 @@ class LoRA(PromptLearner[Vit]):
                 layer = LowRank(qkv.in_features, qkv.out_features // 3, config)
                 block.attn.qkv = Beside(qkv, layer.__call__)  # a method: not a part of the frozen copy
                 self.layers.append(layer)
-        self.head = linear_head(vit.embed_dim, len(self.classes), seed=seed)
         self.to(vit.device)
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "its head has one weight vector per class and reads no names"
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        return self.head(self.adapted.encode_image(images_of(batch)))  # type: ignore[no-any-return]
+    def features(self, batch: Batch) -> Tensor:
+        """(B, E), by the model with changed attention."""
+        return self.adapted.encode_image(images_of(batch))
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """AdamW at 1e-3, 100 epochs, 10 of them warm-up (OSU-MLB/ViT_PEFT_Vision, default_vtab)."""
-    return TrainConfig(
-        epochs=100,
-        batch_size=64,
-        lr=1e-3,
-        optimizer="adamw",
-        weight_decay=1e-4,
-        warmup="linear",
-        warmup_epochs=10,
-        warmup_lr=1e-4,
-    )
+    """As `adapter`, its neighbour in tables; VPT's authors have no such row."""
+    return by_adamw(lr=0.005)
 
 
 VARIANTS = {"lora-8": Variant(LoRAConfig(), recipe, "Hu et al. 2022 (arXiv:2106.09685): rank 8, queries and values")}

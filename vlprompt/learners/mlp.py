@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
-from vlprompt.head import linear_head
 from vlprompt.init import seeded
-from vlprompt.learners.base import PromptLearner, Reads, Variant, features_of
+from vlprompt.learners.base import Reads, Variant, features_of
+from vlprompt.learners.headed import Headed, by_sgd
 from vlprompt.recipe import TrainConfig
 
 
@@ -24,8 +24,8 @@ from vlprompt.recipe import TrainConfig
 class MLPConfig:
     """How deep the head is."""
 
-    k: int = 3  # linear layers (the paper's MLP-3; 2, 3, 5, 7 and 9 in its appendix)
-    dropout: float = 0.1  # after each hidden layer (src/models/mlp.py)
+    k: int = 3  # linear layers (the paper's MLP-3)
+    dropout: float = 0.1  # after each hidden layer (src/configs/config.py)
 
     def __post_init__(self) -> None:
         """Raise UsageError for numbers that cannot work."""
@@ -34,7 +34,7 @@ class MLPConfig:
 
 
 @final
-class MLP(PromptLearner[Vit | Clip]):
+class MLP(Headed[Vit | Clip]):
     """Hidden layers as wide as the features, and a linear one."""
 
     reads = Reads.FEATURES
@@ -48,17 +48,17 @@ class MLP(PromptLearner[Vit | Clip]):
         with seeded(seed):
             hidden = [hidden_layer(width, config.dropout) for _ in range(config.k - 1)]
         self.hidden = nn.Sequential(*hidden)
-        self.head = linear_head(width, len(self.classes), seed=seed)
         self.to(backbone.device)
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "its head has one weight vector per class and reads no names"
+    def features(self, batch: Batch) -> Tensor:
+        """(B, E), behind the hidden layers.
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        return self.head(self.hidden(features_of(batch)))  # type: ignore[no-any-return]
+        Raises:
+            UsageError: Batch normalisation is to learn from one image.
+        """
+        if self.training and self.config.k > 1 and len(batch) < 2:
+            raise UsageError("mlp: its batch normalisation needs steps of 2 images or more; raise batch_size or shots.")
+        return self.hidden(features_of(batch))  # type: ignore[no-any-return]
 
     def memory(self) -> dict[str, Tensor]:
         """The running means and variances of batch norm."""
@@ -77,18 +77,8 @@ def hidden_layer(width: int, dropout: float) -> nn.Sequential:
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """SGD as for `linear`, 0.5 of the lr grid, times batch / 256 (configs/linear/*.yaml; MLP_NUM in demo.ipynb)."""
-    lr = 0.5 * 64 / 256
-    return TrainConfig(
-        epochs=100,
-        batch_size=64,
-        lr=lr,
-        weight_decay=1e-4,
-        warmup="linear",
-        warmup_epochs=10,
-        warmup_lr=lr / 10,
-        augment="none",
-    )
+    """SGD (demo.ipynb: MLP-3 is trained by configs/linear/*.yaml)."""
+    return by_sgd(lr=0.5)
 
 
 VARIANTS = {"mlp-3": Variant(MLPConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), MLP-3")}

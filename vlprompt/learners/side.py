@@ -6,7 +6,7 @@ As VPT's baseline (KMnP/vpt, src/models/vit_models.py): the side network is Alex
 all of it trained, W has no bias, alpha starts at 0. Images of less than 64 pixels, too few for AlexNet, are enlarged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from vlprompt.backbones import Vit
 from vlprompt.data.batch import Batch
+from vlprompt.data.loaders import Batches
 from vlprompt.errors import VlpromptError
-from vlprompt.head import linear_head
 from vlprompt.init import seeded
-from vlprompt.learners.base import PromptLearner, Reads, Variant, images_of
+from vlprompt.learners.base import Reads, Variant, images_of
+from vlprompt.learners.headed import Headed, by_sgd
 from vlprompt.recipe import TrainConfig
 
 SMALLEST = 64  # pixels
@@ -34,27 +35,31 @@ class SideConfig:
 
 
 @final
-class Side(PromptLearner[Vit]):
+class Side(Headed[Vit]):
     """AlexNet, its projection, the share of the frozen features, and a linear head."""
 
     reads = Reads.IMAGES
     takes = (Vit,)
 
-    def __init__(
-        self, vit: Vit, classes: Sequence[str], config: SideConfig = SideConfig(), *, seed: int = 0
-    ) -> None:
+    def __init__(self, vit: Vit, classes: Sequence[str], config: SideConfig = SideConfig(), *, seed: int = 0) -> None:
         super().__init__(vit, classes, config, seed=seed)
         with seeded(seed):
-            self.side = alexnet(pretrained=config.pretrained)
+            self.side = alexnet()
             self.projection = nn.Linear(WIDTH, vit.embed_dim, bias=False)
         self.alpha = nn.Parameter(torch.zeros(()))
-        self.head = linear_head(vit.embed_dim, len(self.classes), seed=seed)
+        self.begun = not config.pretrained
         self.to(vit.device)
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "its head has one weight vector per class and reads no names"
+    def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
+        """Fetch the weights that the side network starts from; a saved prompt has its own and needs no network."""
+        if not self.begun:
+            self.side.load_state_dict(alexnet(pretrained=True).state_dict())
+        self.begun = True
+
+    def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        """Take the side network's weights with the others."""
+        super().restore(tensors, source)
+        self.begun = True
 
     def beside(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, E), what the side network sees."""
@@ -62,12 +67,12 @@ class Side(PromptLearner[Vit]):
             images = F.interpolate(images, size=(SMALLEST, SMALLEST), mode="bilinear")
         return self.projection(self.side(images).flatten(1))  # type: ignore[no-any-return]
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
+    def features(self, batch: Batch) -> Tensor:
+        """(B, E), frozen and learned features in their shares."""
         images = images_of(batch)
         with torch.no_grad():
             base = self.backbone.encode_image(images)
-        return self.head(self.blend(base, self.beside(images)))  # type: ignore[no-any-return]
+        return self.blend(base, self.beside(images))
 
     def blend(self, base: Tensor, side: Tensor) -> Tensor:
         """Two features (B, E) in their learned shares."""
@@ -75,7 +80,7 @@ class Side(PromptLearner[Vit]):
         return share * base + (1 - share) * side
 
 
-def alexnet(*, pretrained: bool) -> nn.Sequential:
+def alexnet(*, pretrained: bool = False) -> nn.Sequential:
     """AlexNet's features and pooling, (B, 3, H, W) -> (B, 256, 6, 6).
 
     Raises:
@@ -94,11 +99,8 @@ def alexnet(*, pretrained: bool) -> nn.Sequential:
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """SGD as for `linear`, 0.25 of the lr grid, times batch / 256 (configs/linear/*.yaml)."""
-    lr = 0.25 * 64 / 256
-    return TrainConfig(
-        epochs=100, batch_size=64, lr=lr, weight_decay=1e-4, warmup="linear", warmup_epochs=10, warmup_lr=lr / 10
-    )
+    """SGD (demo.ipynb: Sidetune is trained by configs/linear/*.yaml)."""
+    return by_sgd(lr=0.25)
 
 
 VARIANTS = {"vpt-paper": Variant(SideConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), Sidetune")}
