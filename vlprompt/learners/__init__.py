@@ -173,7 +173,7 @@ __all__ = [
     "zero_shot",
 ]
 
-SHARED = ("base", "frozen_head", "headed", "tuned")  # what methods have in common
+SHARED = ("base", "checks", "frozen_head", "headed", "tuned")  # what methods have in common
 
 
 CLOZE = "vlprompt.cloze"  # the text side's folder; imported by name and late, since it stands on this package
