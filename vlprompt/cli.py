@@ -14,11 +14,12 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from vlprompt import demo as demonstration
 from vlprompt import learners, results
-from vlprompt.backbones import load_clip
+from vlprompt.backbones import load_clip, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
+from vlprompt.learners.base import Reads
 from vlprompt.protocols import base_to_new, cross_dataset, domain_shift, few_shot, zero_shot
 from vlprompt.report import plots, tables
 from vlprompt.report import published as published_numbers
@@ -26,6 +27,8 @@ from vlprompt.report.paper import beside
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 from vlprompt.settings import by_owner
+from vlprompt.text_cli import SEEDS as TEXT_SEEDS
+from vlprompt.text_cli import Texts, text_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Where:
         return entries
 
 
-def _show(found: Iterable[Result], where: Where, table: Callable[[Sequence[Result]], str]) -> list[Result]:
+def _show(found: Iterable[Result], where: Where | Texts, table: Callable[[Sequence[Result]], str]) -> list[Result]:
     """Print result lines as they come, or a table at the end."""
     kept = []
     for result in found:
@@ -224,9 +227,28 @@ def domain_shift_(
     _show(found, where, partial(tables.transfer_table, protocol="domain_shift"))
 
 
+def cloze(
+    where: OmitArgPrefixes[Texts],
+    learners: tuple[str, ...] = ("hard_prompt", "prompt_oriented_fine_tuning"),
+    shots: tuple[int, ...] = (16,),
+    seeds: tuple[int, ...] = TEXT_SEEDS,
+) -> None:
+    """Tell texts apart by the word that a language model fills a blank with: train on K a class, judge on test.
+
+    Args:
+        where: The language model, the texts and the folder of the run.
+        learners: Rows of the table; a published setting follows a colon, as hard_prompt:calibrated.
+        shots: Texts a class.
+        seeds: Of the draw, the start and the order of training.
+    """
+    rows = Where(set=where.set).entries(learners)
+    task, bench = where.open_task(), where.bench()
+    _show(few_shot.run(bench, task, rows, shots, seeds), where, tables.few_shot_table)
+
+
 def predict(
     prompt: Positional[Path],
-    images: Positional[tuple[Path, ...]],
+    items: Positional[tuple[str, ...]],
     classes: tuple[str, ...] = (),
     backbone: str = "",
     pretrained: str = "",
@@ -234,11 +256,11 @@ def predict(
     device: str = "cpu",
     json: bool = False,
 ) -> None:
-    """Name what is in some images with a saved prompt.
+    """Name what is in some images, or what some texts are, with a saved prompt.
 
     Args:
         prompt: The folder that holds prompt.safetensors.
-        images: Image files.
+        items: Image files; or texts, those of several fields as JSON objects.
         classes: Other class names than those it was trained with.
         backbone: The frozen model, where it is not found under the name it was trained with.
         pretrained: Its weights.
@@ -246,17 +268,22 @@ def predict(
         device: cpu, cuda, ...
         json: Print one JSON object a line.
     """
-    if not images:
-        raise UsageError("no image given; name one or more image files after the prompt's folder.")
-    if not backbone:
-        backbone, pretrained = learners.backbone_of(prompt)
-    clip = load_clip(backbone, pretrained, precision=precision, device=device)
-    learner = learners.load(prompt, clip, list(classes) or None)
-    for path, answer in zip(images, learner.classify(images), strict=True):
+    if not items:
+        raise UsageError("nothing to name; give one or more image files, or texts, after the prompt's folder.")
+    texts = learners.learner_class(learners.kept_in(prompt, "method")).reads is Reads.TEXT
+    frozen: Any
+    if texts:
+        frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
+    else:
+        name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
+        frozen = load_clip(name, weights, precision=precision, device=device)
+    learner = learners.load(prompt, frozen, list(classes) or None)
+    given: list[Any] = [text_of(item) for item in items] if texts else list(items)
+    for item, answer in zip(items, learner.classify(given), strict=True):
         if json:
-            print(_json({"image": str(path), **asdict(answer)}))
+            print(_json({"text" if texts else "image": item, **asdict(answer)}))
         else:
-            print(f"{path}: {answer.label} ({100 * answer.probability:.1f} %)")
+            print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
 
 
 def report(
@@ -313,6 +340,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "base-to-new": base_to_new_,
     "cross-dataset": cross_dataset_,
     "domain-shift": domain_shift_,
+    "cloze": cloze,
     "predict": predict,
     "report": report,
     "cache": cache,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from vlprompt.data.readers import (
     Listing,
@@ -20,7 +21,7 @@ from vlprompt.data.readers import (
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError, unknown, warn
+from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,23 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
     if path.suffix == ".csv" or path.is_file():
         return Task.from_csv(path)
     raise unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
+
+
+def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Task:
+    """Texts of the catalogue by name, or your own as `read_texts` takes them: a file, or a folder of files.
+
+    Raises:
+        UsageError: Neither a name nor a path that exists, a data set of images, or a path without a template.
+        VlpromptError: What is missing or wrong on the disk.
+    """
+    texts = [name for name in names() if describe(name).words]
+    if what in texts:
+        return load_task(what, root or "")
+    if what in names() or not Path(what).expanduser().exists():
+        raise unknown("data set of texts", what, texts, "Or give a .csv, .tsv or .jsonl file, or a folder of such.")
+    if not options.get("template"):
+        raise UsageError(f"{what} needs a template with a column's name and a blank, as '{{text}} It was {{mask}}.'")
+    return Task.from_texts(what, **options)
 
 
 def _place(known: Descriptor, root: Path) -> Path:
