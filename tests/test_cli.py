@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +143,46 @@ def twelve_digits(folder: Path) -> Path:
         for example in [e for e in task.test if e.label == label][:6]:
             task.images.open(example.item).save(folder / name / f"{example.item}.png")
     return folder
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, make_lm: Callable[..., Any]) -> list[str]:
+    """Flags for a made-up file of opinions and a tiny random BERT."""
+    lm = make_lm("bert")
+    lm.model.save_pretrained(tmp_path / "bert")
+    lm.vocabulary.tokenizer.save_pretrained(tmp_path / "bert")
+    rows = [{"text": f"the {noun} was {word} .", "label": label}
+            for noun in ("film", "story", "actor", "music")
+            for word, label in (("good", "yes"), ("bad", "no"), ("great", "yes"), ("dull", "no"))]  # fmt: skip
+    (tmp_path / "reviews.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return ["--task", str(tmp_path / "reviews.jsonl"), "--backbone", f"local-dir:{tmp_path / 'bert'}",
+            "--template", "{text} it was {mask} .", "--out", str(tmp_path / "runs")]  # fmt: skip
+
+
+def test_cloze_trains_keeps_and_names_texts(
+    tmp_path: Path, reviews: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["--learners", "hard_prompt", "prompt_tuning", "--set", "prompt_tuning.length=3", "train.epochs=1"]
+    quick = [*reviews, "--words", "bad,dull", "good", *rows, "--shots", "1", "--seeds", "13"]
+    cli.main(["cloze", *quick, "--json"])
+    first = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["learner"], line["shots"]) for line in first] == [("hard_prompt", 0), ("prompt_tuning", 1)]
+    assert first[0]["config"]["words"] == [["bad", "dull"], ["good"]]
+    cli.main(["cloze", *quick])
+    assert "prompt_tuning" in capsys.readouterr().out
+    assert len(read(tmp_path / "runs" / "results.jsonl")) == 2, "the second time is the first time's results"
+    (folder,) = (tmp_path / "runs" / "prompts" / "few_shot" / "reviews").glob("prompt_tuning*")
+    cli.main(["predict", str(folder), "the film was good .", '{"text": "a dull story"}'])
+    assert len(re.findall(r": (yes|no) \(", capsys.readouterr().out)) == 2
+
+
+def test_mistakes_about_texts_are_answered_in_one_line(
+    reviews: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "the classes no, yes; one each" in fails(["cloze", *reviews, "--words", "good"], 2, capsys)
+    assert "data set of texts" in fails(["cloze", "--task", "digits"], 2, capsys)
+    assert "column 1" in fails(["cloze", *reviews, "--template", "{txt} {mask}"], 2, capsys)
+    assert "needs a template" in fails(["cloze", *reviews[:4]], 2, capsys)
 
 
 def test_report_reads_results_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

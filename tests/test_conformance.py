@@ -109,12 +109,15 @@ def build(method: str, clip: Model, task: vp.Task, seed: int = 1) -> PromptLearn
     return learners.learner_class(method).for_task(clip, task, replace(config, **changes), seed=seed)
 
 
-def trained(method: str, clip: Model, task: vp.Task, store: FeatureStore, epochs: int = 3) -> PromptLearner:
-    """A learner after a few epochs by its own recipe, with a learning rate that shows within them."""
+def trained(
+    method: str, clip: Model, task: vp.Task, store: FeatureStore, epochs: int = 3, most: float = 1
+) -> PromptLearner:
+    """A learner after a few epochs by its own recipe, at its learning rate or at the most that is given."""
     learner = build(method, clip, task)
     recipe = learners.variant(method)[1].recipe(2, task.name)
     if recipe.epochs:
-        recipe = replace(recipe, epochs=epochs, warmup="none", schedule="constant", augment="none", batch_size=10)
+        plain = {"warmup": "none", "schedule": "constant", "augment": "none"}
+        recipe = replace(recipe, epochs=epochs, batch_size=10, lr=min(recipe.lr, most), **plain)
     vp.fit(learner, task, recipe, store=store)
     return learner
 
@@ -139,7 +142,8 @@ def test_bfloat16_gives_nearly_the_same_scores(
 ) -> None:
     half = make_backbone(method, precision="bf16")
     store = FeatureStore(tmp_path)
-    exact, rough = (trained(method, c, task, store, epochs=1) for c in (clip, half))
+    # Small steps: a large one parts two trainings, and throws a prompt out of where random models answer steadily.
+    exact, rough = (trained(method, c, task, store, epochs=1, most=0.003) for c in (clip, half))
     assert all(p.dtype == torch.float32 for p in rough.trainable().values()), "prompts stay in float32"
     a = exact.predict(whole_batch(exact, task, store)).softmax(dim=1)
     b = rough.predict(whole_batch(rough, task, store)).softmax(dim=1)

@@ -14,12 +14,13 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from vlprompt import demo as demonstration
 from vlprompt import learners, results
-from vlprompt.backbones import load_backbone
+from vlprompt.backbones import load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 from vlprompt.grid import parse as parse_grid
+from vlprompt.learners.base import PromptLearner, Reads
 from vlprompt.protocols import (
     base_to_new,
     cross_dataset,
@@ -34,6 +35,8 @@ from vlprompt.report import published as published_numbers
 from vlprompt.report.paper import beside
 from vlprompt.runner import Entry
 from vlprompt.settings import by_owner
+from vlprompt.text_cli import SEEDS as TEXT_SEEDS
+from vlprompt.text_cli import Texts, text_of
 from vlprompt.where import Where, show
 
 
@@ -220,9 +223,28 @@ def at_test_time(
     show(test_time.run(bench, task, where.entries(learners), shots, seeds), where, tables.stream_table)
 
 
+def cloze(
+    where: OmitArgPrefixes[Texts],
+    learners: tuple[str, ...] = ("hard_prompt", "prompt_oriented_fine_tuning"),
+    shots: tuple[int, ...] = (16,),
+    seeds: tuple[int, ...] = TEXT_SEEDS,
+) -> None:
+    """Tell texts apart by the word that a language model fills a blank with: train on K a class, judge on test.
+
+    Args:
+        where: The language model, the texts and the folder of the run.
+        learners: Rows of the table; a published setting follows a colon, as hard_prompt:calibrated.
+        shots: Texts a class.
+        seeds: Of the draw, the start and the order of training.
+    """
+    rows = Where(set=where.set).entries(learners)
+    task, bench = where.open_task(), where.bench()
+    show(few_shot.run(bench, task, rows, shots, seeds), where, tables.few_shot_table)
+
+
 def predict(
     prompt: Positional[Path],
-    images: Positional[tuple[Path, ...]],
+    items: Positional[tuple[str, ...]],
     classes: tuple[str, ...] = (),
     adapt: str = "",
     set: tuple[str, ...] = (),  # noqa: A002
@@ -232,11 +254,11 @@ def predict(
     device: str = "cpu",
     json: bool = False,
 ) -> None:
-    """Name what is in some images with a saved prompt.
+    """Name what is in some images, or what some texts are, with a saved prompt.
 
     Args:
         prompt: The folder that holds prompt.safetensors.
-        images: Image files.
+        items: Image files; or texts, those of several fields as JSON objects.
         classes: Other class names than those it was trained with.
         adapt: Adapt to each image with this method (mta, zero, tda:tda-paper-shift); over a prompt that was trained if
             it can wrap one.
@@ -247,22 +269,34 @@ def predict(
         device: cpu, cuda, ...
         json: Print one JSON object a line.
     """
-    if not images:
-        raise UsageError("no image given; name one or more image files after the prompt's folder.")
-    if not backbone:
-        backbone, pretrained = learners.backbone_of(prompt)
-    frozen = load_backbone(backbone, pretrained, precision=precision, device=device)
-    learner = learners.load(prompt, frozen, list(classes) or None)
+    if not items:
+        raise UsageError("nothing to name; give one or more image files, or texts, after the prompt's folder.")
+    learner = _load(prompt, list(classes) or None, backbone, pretrained, precision=precision, device=device)
     if adapt:
         entry = Entry.parse(adapt, by_owner(set))
         if entry.over:
             raise UsageError(f"--adapt {adapt}: what is adapted is the prompt in {prompt}; give {entry.method} alone.")
         learner = entry.kind.over(learner, entry.config)
-    for path, answer in zip(images, learner.classify(images), strict=True):
+    texts = learner.reads is Reads.TEXT
+    given: list[Any] = [text_of(item) for item in items] if texts else list(items)
+    for item, answer in zip(items, learner.classify(given), strict=True):
         if json:
-            print(_json({"image": str(path), **asdict(answer)}))
+            print(_json({"text" if texts else "image": item, **asdict(answer)}))
         else:
-            print(f"{path}: {answer.label} ({100 * answer.probability:.1f} %)")
+            print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
+
+
+def _load(
+    prompt: Path, classes: list[str] | None, backbone: str, pretrained: str, *, precision: str, device: str
+) -> PromptLearner[Any]:
+    """A saved prompt on the backbone it was trained with, or the one that is named."""
+    frozen: Any
+    if learners.learner_class(learners.kept_in(prompt, "method")).reads is Reads.TEXT:
+        frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
+    else:
+        name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
+        frozen = load_backbone(name, weights, precision=precision, device=device)
+    return learners.load(prompt, frozen, classes)
 
 
 def report(
@@ -324,6 +358,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "domain-shift": domain_shift_,
     "adapt": adapt,
     "test-time": at_test_time,
+    "cloze": cloze,
     "predict": predict,
     "report": report,
     "cache": cache,

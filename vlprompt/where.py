@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from vlprompt import results
 from vlprompt.backbones import load_backbone
@@ -71,7 +72,19 @@ class Where:
         return entries
 
 
-def show(found: Iterable[Result], where: Where, table: Callable[[Sequence[Result]], str]) -> list[Result]:
+class Kept(Protocol):
+    """What `show` asks of a run's settings."""
+
+    @property
+    def json(self) -> bool:
+        """Print result lines instead of tables."""
+
+    @property
+    def out(self) -> Path:
+        """The folder of the run."""
+
+
+def show(found: Iterable[Result], where: Kept, table: Callable[[Sequence[Result]], str]) -> list[Result]:
     """Print result lines as they come, or a table at the end."""
     kept = []
     for result in found:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parity.adapters import adapter_name
+from benchmarks.parity.adapters import adapter_name, reason
 from benchmarks.parity.case import read_case, read_manifest
 from benchmarks.parity.compare import Difference
 from benchmarks.parity.models import Models
@@ -53,7 +53,7 @@ def run(folder: Path, models: Path, method: str = "") -> list[Row]:
         if name:
             rows.append(replay(read_case(folder, entry), name, lent))
         else:
-            rows.append(Row(entry["method"], entry["file"], SKIP))
+            rows.append(Row(entry["method"], entry["file"], SKIP, problem=reason(entry["method"])))
     return rows
 
 
@@ -106,7 +106,7 @@ def _numbers(worst: Difference | None) -> tuple[str, str, str, str]:
 
 
 def _remarks(row: Row) -> str:
-    """What a failing row has to say besides its worst array."""
+    """What a row that did not pass has to say besides its worst array."""
     off = [each for each in row.differences if not each.ok]
     said = [row.problem] if row.problem else []
     said += [f"{each.name} off by {each.worst_abs:.1e}" + f" ({each.note})" * bool(each.note) for each in off[:SHOWN]]

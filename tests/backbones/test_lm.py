@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Row, Sequences, Steering
+from vlprompt.backbones.prefixes import in_encoder
+from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.errors import UsageError, VlpromptError
 
 KINDS = ("bert", "roberta", "gpt2", "t5")
@@ -180,7 +181,7 @@ def test_soft_tokens_that_are_words_are_those_words(name: str, tiny_lm: Callable
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2"])
 def test_a_prefix_reaches_every_layer(name: str, make_lm: Callable[..., LanguageModel]) -> None:
     lm = make_lm(name)
-    assert lm.prefix_shape == (2, 2, 2, 16)
+    assert lm.prefix_shapes == ((2, 2, 2, 16),)
     texts, words = Sequences.of(rows(lm)), torch.tensor([5, 9])
     prefix = torch.randn(2, 2, 2, 4, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
     found = lm.scores(texts, words, Steering(prefix=prefix))
@@ -211,19 +212,52 @@ def test_the_keys_and_values_of_words_are_those_words_for_a_causal_model(
 )
 def test_an_architecture_that_takes_no_prefix_is_refused(name: str, other: Callable[[str], LanguageModel]) -> None:
     with pytest.raises(VlpromptError, match=r"takes no keys and values before its own: .+ Use soft tokens"):
-        _ = other(name).prefix_shape
+        _ = other(name).prefix_shapes
 
 
 @pytest.mark.parametrize("name", ["ElectraForMaskedLM", "XLMRobertaForMaskedLM", "LlamaForCausalLM"])
 def test_others_take_one(name: str, other: Callable[[str], LanguageModel]) -> None:
-    assert other(name).prefix_shape == (2, 2, 2, 16)
+    assert other(name).prefix_shapes == ((2, 2, 2, 16),)
 
 
 def test_a_prefix_that_is_ignored_is_noticed(make_lm: Callable[..., LanguageModel]) -> None:
     lm = make_lm("bert")
-    lm._cache = lambda texts, prompt: {}  # type: ignore[method-assign]
+    run = lm._run
+    lm._run = lambda texts, prompt, *rest: run(texts, NOTHING, *rest)  # type: ignore[method-assign]
     with pytest.raises(VlpromptError, match="accepts a prefix and ignores it"):
-        _ = lm.prefix_shape
+        _ = lm.prefix_shapes
+
+
+def test_a_prefix_of_a_t5_encoder_is_what_real_tokens_leave_in_one_layer(make_lm: Callable[..., LanguageModel]) -> None:
+    lm = make_lm("t5")
+    encoder = lm.model.get_encoder()
+    encoder.block = encoder.block[:1]  # in a second layer real tokens would have seen the text
+    tokens, text = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(2)).split([1, 1])
+    mask = torch.tensor([[1, 1, 1, 0]])
+    seen = torch.cat([torch.ones_like(mask), mask], dim=1)
+    whole = encoder(inputs_embeds=torch.cat([tokens, text], dim=1), attention_mask=seen).last_hidden_state[:, 4:]
+    layer = encoder.block[0].layer[0]
+    normed = layer.layer_norm(tokens[0])
+    kept = [linear(normed).view(4, 2, 16).transpose(0, 1) for linear in (layer.SelfAttention.k, layer.SelfAttention.v)]
+    with in_encoder(lm.model, torch.stack(kept)[None], 1, torch.float32):
+        found = encoder(inputs_embeds=text, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(found[:, :3], whole[:, :3], rtol=0, atol=1e-5)
+    plain = encoder(inputs_embeds=text, attention_mask=mask).last_hidden_state
+    assert (plain - found).abs()[:, :3].max() > 0.01, "what was given for one call is gone"
+
+
+def test_a_prefix_reaches_both_stacks_of_a_t5(tiny_lm: Callable[[str], LanguageModel]) -> None:
+    lm = tiny_lm("t5")
+    assert lm.prefix_shapes == ((2, 2, 2, 16), (2, 2, 2, 16))
+    texts, words = Sequences.of(rows(lm)), torch.tensor([5, 9, 14])
+    prefix = torch.randn(4, 2, 2, 3, 16, generator=torch.Generator().manual_seed(1))
+    found = lm.scores(texts, words, lm.prefixed(prefix))
+    for part in (slice(0, 2), slice(2, 4)):
+        less = prefix.clone()
+        less[part] = 0
+        assert (lm.scores(texts, words, lm.prefixed(less)) - found).abs().max() > 1e-3
+    one = texts.take(torch.tensor([1]))
+    torch.testing.assert_close(lm.scores(one, words, lm.prefixed(prefix)), found[1:2], rtol=0, atol=1e-5)
 
 
 def test_padding_on_the_left_is_refused_where_positions_cannot_be_told(tiny_lm: Callable[[str], LanguageModel]) -> None:

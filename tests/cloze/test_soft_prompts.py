@@ -129,10 +129,15 @@ def test_what_made_a_prompt_is_dropped_without_a_trace(
     assert torch.equal(again.predict(batch()), learner.predict(batch()))
 
 
-def test_a_prefix_of_the_wrong_model_is_refused_before_training(tiny_lm: Make) -> None:
-    for kind in (PrefixTuning, PTuningV2):
-        with pytest.raises(VlpromptError, match="takes no keys and values before its own"):
-            kind(tiny_lm("t5"), CLASSES)
+@pytest.mark.parametrize("kind", [PrefixTuning, PTuningV2])
+def test_both_stacks_of_a_t5_learn_a_prefix(kind: Any, tiny_lm: Make) -> None:
+    learner = kind(tiny_lm("t5"), CLASSES)
+    assert len(learner.prompt.encoder.stacks) == 2
+    before = {name: tensor.clone() for name, tensor in learner.trainable().items()}
+    vp.fit(learner, batches(), TRAIN)
+    moved = [name for name, tensor in learner.trainable().items() if not torch.equal(tensor, before.get(name, tensor))]
+    kept = learner.prompt.value
+    assert kept is not None or any(name.startswith("prompt.encoder.stacks.1") for name in moved)
 
 
 def test_the_encoders_are_their_equations() -> None:

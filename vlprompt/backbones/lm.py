@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
+from vlprompt.backbones.prefixes import Shape, cache, decoder_cache, in_encoder, shapes_of
 from vlprompt.backbones.readout import at, reading, rows_of, rows_only
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.backbones.text_encoding import at_least_float32
@@ -154,33 +155,29 @@ class LanguageModel(nn.Module):
             return self.states(texts, prompt)
 
         def last(some: Sequences) -> Tensor:
-            found = self.model.base_model(**self._inputs(some, prompt))
+            found = self._run(some, prompt, self.model.base_model)
             return at_least_float32(at(found.last_hidden_state, some.read))
 
         return self._by_length(texts, last)
 
     def everywhere(self, texts: Sequences) -> Tensor:
         """Scores (B, T, V) of the whole vocabulary at every place: for training a masked model, which needs both."""
-        return at_least_float32(self.model(**self._inputs(texts, NOTHING)).logits)
+        return at_least_float32(self._run(texts).logits)
 
     @cached_property
-    def prefix_shape(self) -> tuple[int, int, int, int]:
-        """(L, 2, H, d) of a prefix without its length.
+    def prefix_shapes(self) -> tuple[Shape, ...]:
+        """(L, 2, H, d) of a prefix without its length; of an encoder-decoder, the encoder's and the decoder's.
 
         Raises:
             VlpromptError: The model takes no prefix, or takes one without a sign and ignores it.
         """
-        config = self.model.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (int(config.num_hidden_layers), 2, int(heads), int(size))
-        if self.kind == "encoder-decoder":
-            raise self._no_prefix("an encoder's attention takes none")
-        noise = torch.randn(*shape[:3], 3, shape[3], generator=torch.Generator().manual_seed(0)).to(self.device)
+        shapes = shapes_of(self.model.config, decoder=self.kind == "encoder-decoder")
+        layers, _, heads, size = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        noise = torch.randn(layers, 2, heads, 3, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         probe, words = self._probe(), self._some_words
         with torch.enable_grad():
             try:
-                moved = self.scores(probe, words, Steering(prefix=noise.requires_grad_()))
+                moved = self.scores(probe, words, Steering.of_prefix(noise.requires_grad_(), shapes[0][0]))
             except Exception as error:  # whatever an architecture makes of an argument it does not know
                 raise self._no_prefix(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
         if torch.equal(moved, self.scores(probe, words)) or not moved.requires_grad:
@@ -188,7 +185,11 @@ class LanguageModel(nn.Module):
         (gradient,) = torch.autograd.grad(moved.square().sum(), noise, allow_unused=True)
         if gradient is None or bool((gradient.flatten(1) == 0).all(1).any()):
             raise self._no_prefix("a prefix does not reach all of its layers")
-        return shape
+        return shapes
+
+    def prefixed(self, prefix: Tensor) -> Steering:
+        """A prefix (L, 2, H, P, d) for all layers, an encoder's before its decoder's."""
+        return Steering.of_prefix(prefix, self.prefix_shapes[0][0])
 
     def _inputs(self, texts: Sequences, prompt: Steering) -> dict[str, Any]:
         """What the model's own forward is called with."""
@@ -206,20 +207,18 @@ class LanguageModel(nn.Module):
             inputs["token_type_ids"] = texts.segments
         if self.kind == "encoder-decoder":
             inputs["decoder_input_ids"] = self._decoder_ids.expand(len(texts), -1)
-        else:
-            inputs |= self._cache(texts, prompt)
+            if prompt.decoder is not None:
+                inputs["past_key_values"] = decoder_cache(prompt.decoder, len(texts), self.dtype)
+        elif prompt.prefix is not None:
+            seen = torch.cat([texts.mask.new_ones(len(texts), prompt.length), texts.mask], dim=1)
+            inputs |= {"past_key_values": cache(prompt.prefix, len(texts), self.dtype), "attention_mask": seen}
         return inputs
 
-    def _cache(self, texts: Sequences, prompt: Steering) -> dict[str, Any]:
-        """The prefix as a cache of transformers, anew for every call since attention adds to it, and its mask."""
-        if prompt.prefix is None:
-            return {}
-        from transformers import DynamicCache
-
-        batch = len(texts)
-        layers = [tuple(layer.to(self.dtype)[:, None].expand(-1, batch, -1, -1, -1)) for layer in prompt.prefix]
-        seen = torch.cat([texts.mask.new_ones(batch, prompt.length), texts.mask], dim=1)
-        return {"past_key_values": DynamicCache(layers), "attention_mask": seen}
+    def _run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:
+        """What the model, or a part of it, makes of texts."""
+        inner = prompt.prefix if self.kind == "encoder-decoder" else None
+        with in_encoder(self.model, inner, len(texts), self.dtype):
+            return (module or self.model)(**{**self._inputs(texts, prompt), **changed})
 
     @property
     def _decoder_ids(self) -> Tensor:
@@ -229,12 +228,12 @@ class LanguageModel(nn.Module):
     def _read(self, texts: Sequences, prompt: Steering, head: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, ...) of what `head` makes of the read-out state."""
         with reading(self.model, None if self.kind == "encoder-decoder" else texts.read, head):
-            found: Tensor = self.model(**self._inputs(texts, prompt)).logits
+            found: Tensor = self._run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _whole(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """(B, V) by the model's own forward, unchanged."""
-        found: Tensor = self.model(**self._inputs(texts, prompt)).logits
+        found: Tensor = self._run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _at_readout(self, found: Tensor, texts: Sequences) -> Tensor:
@@ -312,5 +311,5 @@ class LanguageModel(nn.Module):
     def _no_prefix(self, reason: str) -> VlpromptError:
         return VlpromptError(
             f"{self.name} ({type(self.model).__name__}) takes no keys and values before its own: {reason}. Use soft "
-            "tokens in the text (prompt_tuning, p_tuning), or a BERT, RoBERTa or GPT-2."
+            "tokens in the text (prompt_tuning, p_tuning), or a BERT, RoBERTa, GPT-2 or T5."
         )

@@ -114,11 +114,18 @@ class Steering:
     Attributes:
         tokens: (P, D) embeddings of soft tokens, put where `Sequences.slots` says.
         prefix: (L, 2, H, P, d) keys and values that every layer's attention sees before the text's own; the text's
-            positions count on from them.
+            positions count on from them. Of an encoder-decoder, the encoder's.
+        decoder: (L', 2, H, P, d), the same for a decoder's attention to itself.
     """
 
     tokens: Tensor | None = None
     prefix: Tensor | None = None
+    decoder: Tensor | None = None
+
+    @classmethod
+    def of_prefix(cls, prefix: Tensor, layers: int) -> "Steering":
+        """A prefix whose first `layers` go to the model or its encoder, and what is left to its decoder."""
+        return cls(prefix=prefix[:layers], decoder=prefix[layers:] if len(prefix) > layers else None)
 
     @property
     def length(self) -> int:

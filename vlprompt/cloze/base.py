@@ -30,6 +30,7 @@ class ClozeConfig:
     rule: Rule = "mean_logit"  # how several words make a class (PET's)
     pieces: Pieces = "single"  # what counts of a word of several pieces; "single" refuses such words
     max_length: int = 256  # tokens in a row (PET, cli.py); what is longer is cut from the end of its longest field
+    space: bool = True  # label words follow a space, as in every published verbalizer; " good" is not "good" in RoBERTa
 
     def __post_init__(self) -> None:
         """Parse the template; raise UsageError for what cannot be read."""
@@ -114,7 +115,9 @@ class ClozeLearner(PromptLearner[LanguageModel]):
         own = self.config
         if not self.has_blank:
             return
-        self.verbalizer = Verbalizer(self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces)
+        self.verbalizer = Verbalizer(
+            self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space
+        )
 
     def steering(self) -> Steering:
         """What is learned for the model; by default nothing."""

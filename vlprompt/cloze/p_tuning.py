@@ -54,8 +54,9 @@ class PromptEncoder(nn.Module):
         hidden = width // 2 if kind == "lama" else width
         wide = width if kind == "mlp" else 2 * hidden
         self.embedding = nn.Parameter(torch.randn(length, width))  # as nn.Embedding starts
-        lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True)
-        self.lstm = None if kind == "mlp" else lstm
+        self.lstm = None
+        if kind != "mlp":
+            self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True)
         self.mlp = nn.Sequential(nn.Linear(wide, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self) -> Tensor:

@@ -1,7 +1,11 @@
 """Keys and values of every layer, learned as a table or made by a small network."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from vlprompt.backbones.prefixes import Shape
 
 
 class PrefixEncoder(nn.Module):
@@ -12,7 +16,7 @@ class PrefixEncoder(nn.Module):
     and not once per example, which is the same.
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], length: int, width: int, middle: int) -> None:
+    def __init__(self, shape: Shape, length: int, width: int, middle: int) -> None:
         """Start as torch's embeddings and linear layers do, both papers' way.
 
         Args:
@@ -32,3 +36,20 @@ class PrefixEncoder(nn.Module):
         """The prefix (L, 2, H, P, d)."""
         flat = self.embedding if self.mlp is None else self.mlp(self.embedding)  # (P, L * 2 * H * d)
         return flat.reshape(-1, *self.shape).permute(1, 2, 3, 0, 4)
+
+
+class Prefixes(nn.Module):
+    """A prefix for every stack of layers, each with vectors and a network of its own, joined: (L, 2, H, P, d).
+
+    A T5 has two stacks, the encoder and the decoder's attention to itself, as in OpenPrompt's prefix template. (Li and
+    Liang's BART has a third, for the decoder's attention to the encoder.)
+    """
+
+    def __init__(self, shapes: Sequence[Shape], length: int, width: int, middle: int) -> None:
+        """See `PrefixEncoder`; one shape for each stack."""
+        super().__init__()
+        self.stacks = nn.ModuleList(PrefixEncoder(shape, length, width, middle) for shape in shapes)
+
+    def forward(self) -> Tensor:
+        """The prefix (L, 2, H, P, d) of all layers."""
+        return torch.cat([stack() for stack in self.stacks])

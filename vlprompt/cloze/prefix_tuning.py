@@ -13,7 +13,7 @@ from torch import Tensor
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import Steering
 from vlprompt.cloze.base import ClozeConfig, ClozeLearner
-from vlprompt.cloze.prefix import PrefixEncoder
+from vlprompt.cloze.prefix import Prefixes
 from vlprompt.cloze.reparameterised import Reparameterised
 from vlprompt.errors import UsageError
 from vlprompt.init import seeded
@@ -51,7 +51,7 @@ class PrefixTuning(ClozeLearner):
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
         with seeded(seed):
-            encoder = PrefixEncoder(lm.prefix_shape, config.length, lm.width, config.middle)
+            encoder = Prefixes(lm.prefix_shapes, config.length, lm.width, config.middle)
         self.prompt = Reparameterised(encoder).to(lm.device)
 
     @property
@@ -61,7 +61,7 @@ class PrefixTuning(ClozeLearner):
 
     def steering(self) -> Steering:
         """The prefix; made once where nothing is trained."""
-        return Steering(prefix=self.once("prefix", self.prompt))
+        return self.backbone.prefixed(self.once("prefix", self.prompt))
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Drop the network after the last epoch."""

@@ -142,7 +142,9 @@ class Renderer:
 
 
 def _shorten(parts: Sequence[_Stretch], surplus: int, template: Template) -> None:
-    """Take tokens off the end of the longest field, one by one, of two equal ones the last (PET, pet/pvp.py).
+    """Take tokens off the end of the longest field, one by one, of two equal ones the last.
+
+    (With one field on each side of {sep} this is PET's rule, pet/pvp.py; with several on a side, PET empties the last.)
 
     Raises:
         UsageError: There is nothing left that may be cut.

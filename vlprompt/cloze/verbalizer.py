@@ -64,6 +64,7 @@ class Verbalizer:
             [_spelt(lm, name, word, space=space, single=pieces == "single") for word in own]
             for name, own in zip(classes, words, strict=True)
         ]
+        _check_told_apart(classes, words, spelt, pieces)
         self.ids = torch.tensor(sorted({piece for own in spelt for word in own for piece in word}), device=lm.device)
         place = {piece: number for number, piece in enumerate(self.ids.tolist())}
         flat = [[place[piece] for piece in word] for own in spelt for word in own]
@@ -104,6 +105,20 @@ def _check_distinct(classes: Sequence[str], words: Sequence[Sequence[str]]) -> N
             raise UsageError(f"class {name!r} has no label word, or an empty one; give it a word that fills the blank.")
         if (other := seen.setdefault(frozenset(own), name)) is not name:
             raise UsageError(f"classes {other!r} and {name!r} have the same words {list(own)}; give each its own.")
+
+
+def _check_told_apart(
+    classes: Sequence[str], words: Sequence[Sequence[str]], spelt: Sequence[Sequence[list[int]]], pieces: Pieces
+) -> None:
+    """Raise UsageError for two classes that the same pieces stand for."""
+    seen: dict[frozenset[tuple[int, ...]], int] = {}
+    for label, own in enumerate(spelt):
+        counts = frozenset(tuple(word[:1] if pieces == "first" else word) for word in own)
+        if (other := seen.setdefault(counts, label)) != label:
+            raise UsageError(
+                f"classes {classes[other]!r} and {classes[label]!r} have words that are the same to the model "
+                f"({list(words[other])} and {list(words[label])}, pieces={pieces!r}); give other words."
+            )
 
 
 def _spelt(lm: LanguageModel, name: str, word: str, *, space: bool, single: bool) -> list[int]:

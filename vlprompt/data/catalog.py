@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from vlprompt.data.readers import (
     Listing,
@@ -160,6 +161,23 @@ def open_domains(what: str, root: Path | str | None = None) -> Task:
         return Task.from_domains(path)
     several = [name for name in names() if describe(name).domains]
     raise unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
+
+
+def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Task:
+    """Texts of the catalogue by name, or your own as `read_texts` takes them: a file, or a folder of files.
+
+    Raises:
+        UsageError: Neither a name nor a path that exists, a data set of images, or a path without a template.
+        VlpromptError: What is missing or wrong on the disk.
+    """
+    texts = [name for name in names() if describe(name).words]
+    if what in texts:
+        return load_task(what, root or "")
+    if what in names() or not Path(what).expanduser().exists():
+        raise unknown("data set of texts", what, texts, "Or give a .csv, .tsv or .jsonl file, or a folder of such.")
+    if not options.get("template"):
+        raise UsageError(f"{what} needs a template with a column's name and a blank, as '{{text}} It was {{mask}}.'")
+    return Task.from_texts(what, **options)
 
 
 def _place(known: Descriptor, root: Path) -> Path:

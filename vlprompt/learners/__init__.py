@@ -263,9 +263,14 @@ def _described(hint: Any) -> str:
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
 
 
+def kept_in(folder: str | Path, key: str) -> str:
+    """What a saved prompt says of itself: its "method", the name of its "backbone"."""
+    return str(checkpoint.load(folder)[1].get(key, ""))
+
+
 def backbone_of(folder: str | Path) -> tuple[str, str]:
     """The name and the weights of the backbone a prompt was trained with, as `load_backbone` takes them."""
-    name, _, pretrained = str(checkpoint.load(folder)[1].get("backbone", "")).partition("/")
+    name, _, pretrained = kept_in(folder, "backbone").partition("/")
     return (name, pretrained) if ":" not in name else (f"{name}/{pretrained}".rstrip("/"), "")
 
 

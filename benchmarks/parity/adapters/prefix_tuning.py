@@ -1,25 +1,26 @@
-"""Prefix-tuning: the authors' GPT-2 code, and OpenPrompt's template on GPT-2; P-tuning v2's prefix and linear head.
-
-OpenPrompt's cases on T5 put a prefix into encoder and decoder, which transformers' own T5 does not take.
-"""
+"""Prefix-tuning: the authors' GPT-2 code, and OpenPrompt's template; P-tuning v2's prefix and linear head."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.parity.case import Case, CaseError
+from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
 from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.prefixes import Shape
 from vlprompt.backbones.sequences import Sequences, Steering
 from vlprompt.cloze import PrefixTuning, PrefixTuningConfig
 from vlprompt.cloze.prefix import PrefixEncoder
 
 METHOD = r"prefix tuning \(Li & Liang 2021\).*|P-tuning v2 \(Liu et al\. 2022\).*"
-INPUTS = ("labels", "loss_ids", "prefix_ids", "upstream", "param__.*", "(pooler|classifier)_.*")
+INPUTS = (
+    "labels", "loss_ids", "decoder_input_ids", "prefix_ids", "upstream", "param__.*", "(pooler|classifier)_.*",
+)  # fmt: skip
+DECODER = "decoder_"  # opens the names of a decoder's prefix in OpenPrompt's
 NAMES = (("control_trans.", "mlp."), ("trans.", "mlp."), ("wte.weight", "embedding"), ("embedding.weight", "embedding"))
 
 
@@ -27,8 +28,6 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Whatever of it the case holds: the encoder alone, a head's scores, a template's, or a language model's."""
     if "upstream" in case.arrays:
         return _encoder_alone(case)
-    if any(name.startswith("param__wte") for name in case.arrays) and "decoder_input_ids" in case.arrays:
-        raise CaseError("a prefix in a T5's encoder is not offered: transformers' own T5 takes none there")
     lm = models.lm(case.backbone)
     if "classifier_weight" in case.arrays:
         return _with_head(case, lm)
@@ -47,7 +46,8 @@ def _encoder_alone(case: Case) -> dict[str, Any]:
 
 def _with_head(case: Case, lm: LanguageModel) -> dict[str, Any]:
     """P-tuning v2 with the case's own pooler (a masked model brings none) and classifier on the first token."""
-    encoder, classifier = _encoder(case, lm.prefix_shape, lm.width), case.tensor("classifier_weight").requires_grad_()
+    encoder = _encoder(case, lm.prefix_shapes[0], lm.width)
+    classifier = case.tensor("classifier_weight").requires_grad_()
     texts = Sequences(case.tensor("input_ids"), case.tensor("attention_mask"), case.tensor("labels") * 0)
     prefix = encoder()
     first = lm.hidden(texts, Steering(prefix=prefix))
@@ -66,23 +66,28 @@ def _with_head(case: Case, lm: LanguageModel) -> dict[str, Any]:
 
 
 def _template(case: Case, lm: LanguageModel) -> dict[str, Any]:
-    """OpenPrompt's prefix template on a causal model."""
+    """OpenPrompt's prefix template, on a T5 with a prefix in the encoder alone or in the decoder too."""
     words, own = words_of(case), case.hyper
     config = PrefixTuningConfig(
         template_of(case), words, "mean_log_prob", "first", int(own["max_seq_length"]), length=int(own["num_token"])
     )
     learner = PrefixTuning(lm, classes_of(words), config)
-    learner.prompt.encoder = encoder = _encoder(case, lm.prefix_shape, lm.width)
+    parts = [part for part in ("", DECODER) if f"param__{part}wte.weight" in case.arrays]
+    stacks = nn.ModuleList(
+        _encoder(case, shape, lm.width, part) for part, shape in zip(parts, lm.prefix_shapes, strict=False)
+    )
+    learner.prompt.encoder.stacks = stacks
     texts = learner.sequences(examples(case))
     loss, found = answers_at(case, learner, texts)
     rows = {"input_ids": texts.ids, "attention_mask": texts.mask}
     ids = {name: as_stored(case, name, ours) for name, ours in rows.items()}
-    return {**found, **ids, **_gradients(case, loss, encoder)}
+    slopes = [_gradients(case, loss, stack, part) for part, stack in zip(parts, stacks, strict=True)]
+    return {**found, **ids, **{name: slope for own in slopes for name, slope in own.items()}}
 
 
 def _generation(case: Case, lm: LanguageModel) -> dict[str, Any]:
     """The authors' GPT-2: logits everywhere and the loss of the next word; one forward here for each place read."""
-    encoder, ids = _encoder(case, lm.prefix_shape, lm.width), case.tensor("input_ids")
+    encoder, ids = _encoder(case, lm.prefix_shapes[0], lm.width), case.tensor("input_ids")
     prefix, every = encoder(), torch.arange(lm.vocabulary_size)
     places = (torch.full((len(ids),), place) for place in range(ids.shape[1]))
     read = [lm.scores(Sequences(ids, torch.ones_like(ids), at), every, Steering(prefix=prefix)) for at in places]
@@ -97,21 +102,27 @@ def _generation(case: Case, lm: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _encoder(case: Case, shape: tuple[int, int, int, int], width: int) -> PrefixEncoder:
-    """Our encoder with the stored weights."""
-    own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
+def _encoder(case: Case, shape: Shape, width: int, part: str = "") -> PrefixEncoder:
+    """Our encoder with the stored weights, of a decoder's prefix where `part` says so."""
+    own = {ours: case.tensor(name) for name, ours in _named(case, "param__", part).items()}
     middle = own["mlp.0.weight"].shape[0] if "mlp.0.weight" in own else 0
     encoder = PrefixEncoder(shape, len(own["embedding"]), width, middle)
     encoder.load_state_dict(own)
     return encoder
 
 
-def _gradients(case: Case, loss: Tensor, encoder: PrefixEncoder) -> dict[str, Tensor]:
+def _gradients(case: Case, loss: Tensor, encoder: PrefixEncoder, part: str = "") -> dict[str, Tensor]:
     found = dict(gradients(loss, encoder))
-    return {name: found[_ours(name)] for name in case.arrays if name.startswith("grad__")}
+    return {name: found[ours] for name, ours in _named(case, "grad__", part).items() }
 
 
-def _ours(name: str) -> str:
+def _named(case: Case, kind: str, part: str) -> dict[str, str]:
+    """The stored names of a prefix's arrays, and ours."""
+    own = [name for name in case.arrays if name.startswith(kind) and name.startswith(kind + DECODER) == bool(part)]
+    return {name: _ours(name.removeprefix(kind + part)) for name in own}
+
+
+def _ours(plain: str) -> str:
     """The stored name of a weight in our encoder."""
-    plain = name.partition("__")[2].removeprefix("prefix_encoder.").removeprefix("decoder_")
+    plain = plain.removeprefix("prefix_encoder.")
     return next((ours + plain.removeprefix(theirs) for theirs, ours in NAMES if plain.startswith(theirs)), plain)

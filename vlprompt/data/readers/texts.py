@@ -44,8 +44,10 @@ def read_texts(
     names = check_classes(list(classes) or sorted({c for own in rows.values() for _, _, c in own if c}), str(path))
     number = {str(label): label for label in range(len(names))} if classes else {}
     number |= {name: label for label, name in enumerate(names)} | {"": -1}
-    for own in rows.values():
+    for split, own in rows.items():
         for where, _, label in own:
+            if not label and split in ("train", "val"):
+                raise VlpromptError(f"{where}: no class in column {label_column!r}; only rows of test may have none")
             if label not in number:
                 raise VlpromptError(f"{where}: {unknown('class', label, names)}")
     if "" in rows:

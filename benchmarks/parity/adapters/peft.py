@@ -1,0 +1,118 @@
+"""peft's prompt tuning and prefix tuning, as far as ours is the same thing.
+
+Two habits of peft are not ours, and the cases are replayed as they were made: its classifier reads the first place of
+the whole row, which is a soft token; and its prefix of a T5 goes to the decoder alone, where every layer gets the keys
+and values that were made for others (its table is doubled for two stacks, then cut into fours).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.parity.adapters.prefix_tuning import NAMES
+from benchmarks.parity.adapters.prompt_tuning import in_front
+from benchmarks.parity.case import Case
+from benchmarks.parity.compare import Answer
+from benchmarks.parity.models import Models
+from benchmarks.parity.texts import gradients
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.prefixes import Shape
+from vlprompt.backbones.sequences import Sequences, Steering
+from vlprompt.cloze.prefix import PrefixEncoder
+
+METHOD = r"prompt tuning( embedding|, encoder only)?|prefix tuning( with projection)?|prefix encoder( with projection)?"
+INPUTS = ("labels", "indices", "upstream", "num_virtual_tokens_total", "param__.*", "(pooler|classifier)_.*")
+
+
+def replay(case: Case, models: Models) -> Mapping[str, Any]:
+    """The table or the encoder alone, or the scores of a model with it."""
+    if "upstream" in case.arrays:
+        return _alone(case)
+    lm = models.lm(case.backbone)
+    table = case.tensor("param__embedding.weight").requires_grad_()
+    if not case.method.startswith("prefix"):
+        length = int(case.hyper["num_virtual_tokens"])  # the rest of a table for two stacks is never used
+        first = case.tensor("attention_mask")[:, 0] * 0
+        texts = in_front(case, length, first).reading(first)
+        logits, loss = _judged(case, lm, texts, Steering(table[:length]), length)
+        (gradient,) = torch.autograd.grad(loss, table)
+        return _answers(case, logits, loss, {"embedding": gradient}, length)
+    encoder = _encoder(case, lm.prefix_shapes[0], lm.width)
+    mask = case.tensor("attention_mask")
+    texts = Sequences(case.tensor("input_ids") * mask, mask, mask[:, 0] * 0)
+    logits, loss = _judged(case, lm, texts, _steering(lm, encoder()), 0)
+    return _answers(case, logits, loss, dict(gradients(loss, encoder)), 0)
+
+
+def _steering(lm: LanguageModel, prefix: Tensor) -> Steering:
+    """The prefix where peft puts it."""
+    if lm.kind != "encoder-decoder":
+        return lm.prefixed(prefix)
+    flat = torch.cat([prefix.flatten(0, 1)] * 2)  # keys and values of every layer, once more for the other stack
+    given = [flat[4 * layer : 4 * layer + 2] for layer in range(lm.prefix_shapes[1][0])]
+    return Steering(decoder=torch.stack(given))
+
+
+def _judged(case: Case, lm: LanguageModel, texts: Sequences, prompt: Steering, virtual: int) -> tuple[Tensor, Tensor]:
+    """Scores and loss: of a classifier on the first place, of the next word, or of a decoder's words."""
+    labels = case.tensor("labels")
+    if "classifier_weight" in case.arrays:
+        first = lm.hidden(texts, prompt)
+        pooled = F.linear(first, case.tensor("pooler_weight"), case.tensor("pooler_bias")).tanh()
+        logits = F.linear(pooled, case.tensor("classifier_weight"), case.tensor("classifier_bias"))
+        return logits, F.cross_entropy(logits, labels)
+    if lm.kind == "encoder-decoder":
+        start = torch.full_like(labels[:, :1], lm.model.config.decoder_start_token_id)
+        words = torch.cat([start, labels[:, :-1].clamp_min(lm.vocabulary.pad)], dim=1)  # -100 is padding
+        logits = lm._run(texts, prompt, decoder_input_ids=words).logits
+        return logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    logits = lm._run(texts, prompt).logits
+    wanted = F.pad(labels, (virtual, 0), value=-100)
+    return logits, F.cross_entropy(logits[:, :-1].flatten(0, 1), wanted[:, 1:].flatten())
+
+
+def _answers(case: Case, logits: Tensor, loss: Tensor, slopes: Mapping[str, Tensor], virtual: int) -> dict[str, Any]:
+    found: dict[str, Any] = {name: case.array(name) for name in ("input_ids", "attention_mask")}
+    found |= {name: slopes[_ours(name)] for name in case.arrays if name.startswith("grad__")}
+    where = None
+    if case.hyper.get("task_type") == "CAUSAL_LM":
+        there = np.pad(case.array("attention_mask"), ((0, 0), (virtual, 0)), constant_values=1)
+        where = np.broadcast_to(there.astype(bool)[..., None], logits.shape)
+    note = "" if where is None else "where there is a token"
+    return {**found, "loss": loss, "logits": Answer(logits, where=where, note=note)}
+
+
+def _alone(case: Case) -> dict[str, Any]:
+    """The table, or the prefix that an encoder makes, for every example of a batch."""
+    upstream = case.tensor("upstream")
+    if "prefix" in case.method:
+        layers, heads = int(case.hyper["num_layers"]), int(case.hyper["num_attention_heads"])
+        width = int(case.hyper["token_dim"])
+        encoder = _encoder(case, (layers, 2, heads, width // heads), width)
+        flat = encoder().permute(3, 0, 1, 2, 4).flatten(1)  # (P, 2 L D)
+        output = flat.expand_as(upstream)
+        slopes = dict(gradients((output * upstream).sum(), encoder))
+    else:
+        table = case.tensor("param__embedding.weight").requires_grad_()
+        output = table[case.tensor("indices")]
+        slopes = {"embedding": torch.autograd.grad((output * upstream).sum(), table)[0]}
+    return {"output": output, **{name: slopes[_ours(name)] for name in case.arrays if name.startswith("grad__")}}
+
+
+def _encoder(case: Case, shape: Shape, width: int) -> PrefixEncoder:
+    """Our encoder with the stored weights."""
+    own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
+    middle = own["mlp.0.weight"].shape[0] if "mlp.0.weight" in own else 0
+    encoder = PrefixEncoder(shape, len(own["embedding"]), width, middle)
+    encoder.load_state_dict(own)
+    return encoder
+
+
+def _ours(name: str) -> str:
+    """The stored name of a weight in our encoder; peft's network is called transform."""
+    plain = name.partition("__")[2].replace("transform.", "trans.")
+    return next((ours + plain.removeprefix(theirs) for theirs, ours in NAMES if plain.startswith(theirs)), plain)
