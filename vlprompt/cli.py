@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +165,7 @@ def domain_shift_(
     source, bench = where.open_task(catalog.open_task if targets else catalog.open_domains), where.bench()
     others = [catalog.open_task(target, where.root) for target in targets]
     found = domain_shift.run(bench, source, others, where.entries(learners), shots, seeds)
-    table = partial(tables.transfer_table, protocol="domain_shift")
-    show(found, where, table if targets else partial(tables.pairs_table, protocol="leave_one_out"))
+    show(found, where, tables.BY_PROTOCOL["domain_shift" if targets else "leave_one_out"])
 
 
 def adapt(
@@ -315,16 +313,7 @@ def report(
     """
     published = published_numbers.read_paper(paper) if paper else ()
     found = results.read(results_file)
-    for protocol, table in (
-        ("zero_shot", tables.few_shot_table),
-        ("few_shot", tables.few_shot_table),
-        ("base_to_new", tables.base_to_new_table),
-        ("cross_dataset", tables.transfer_table),
-        ("domain_shift", partial(tables.transfer_table, protocol="domain_shift")),
-        ("leave_one_out", partial(tables.pairs_table, protocol="leave_one_out")),
-        ("domain_adaptation", tables.pairs_table),
-        ("test_time", tables.stream_table),
-    ):
+    for protocol, table in tables.BY_PROTOCOL.items():
         chosen = [result for result in found if result.protocol == protocol]
         if chosen:
             print(table(chosen, form), end="\n\n")

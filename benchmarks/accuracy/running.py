@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.experiment import ADAPTATION, FEW_SHOT, TRANSFER, Experiment
+from benchmarks.accuracy.experiment import ADAPTATION, FEW_SHOT, Experiment
 from vlprompt import results
 from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
@@ -33,15 +32,6 @@ RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
     "test_time": test_time.run,
     ADAPTATION: domain_adaptation.run,
 }
-TABLES: Mapping[str, Callable[[Sequence[Result]], str]] = {
-    FEW_SHOT: tables.few_shot_table,
-    "base_to_new": tables.base_to_new_table,
-    **{protocol: partial(tables.transfer_table, protocol=protocol) for protocol in TRANSFER},
-    "zero_shot": tables.few_shot_table,
-    "test_time": tables.stream_table,
-    ADAPTATION: tables.pairs_table,
-}
-
 
 class AbsentError(VlpromptError):
     """An experiment's data or backbone is not on this machine."""
@@ -84,13 +74,13 @@ def run(experiment: Experiment, kept: Path, out: Path, *, fresh: bool = False, q
     bench = Bench(backbone, out, FeatureStore(), experiment.training, fresh=fresh, quiet=quiet, results=kept)
     before = _lines(kept)
     found = tuple(RUN[experiment.protocol](bench, task, *_arguments(experiment, targets), **_options(experiment)))
-    return Outcome(found, _lines(kept) - before, TABLES[experiment.protocol](found))
+    return Outcome(found, _lines(kept) - before, tables.BY_PROTOCOL[experiment.protocol](found))
 
 
 def kept_table(experiment: Experiment, kept: Path) -> str:
     """The table of results that an earlier run, on whatever machine, has left; empty without any."""
     found = results.read(kept) if kept.exists() else []
-    return TABLES[experiment.protocol](found) if found else ""
+    return tables.BY_PROTOCOL[experiment.protocol](found) if found else ""
 
 
 def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:

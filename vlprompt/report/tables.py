@@ -1,7 +1,8 @@
 """Results as tables: mean and 95 % interval over seeds, in percent; a table for each task."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 from vlprompt.metrics import harmonic_mean, interval95
@@ -219,3 +220,15 @@ def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]], f
         (first, *columns),
         tuple((title, tuple(row for _, row in group)) for title, group in groups),
     )
+
+
+BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
+    "zero_shot": few_shot_table,
+    "few_shot": few_shot_table,
+    "base_to_new": base_to_new_table,
+    "cross_dataset": transfer_table,
+    "domain_shift": partial(transfer_table, protocol="domain_shift"),
+    "leave_one_out": partial(pairs_table, protocol="leave_one_out"),
+    "domain_adaptation": pairs_table,
+    "test_time": stream_table,
+}
