@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, JoinedBatches, ViewBatches
 from vlprompt.data.task import Example, Task
 from vlprompt.data.transforms import Transform, test_transform, train_transform
 from vlprompt.data.views import ENCODED_AT_ONCE, encode_views
@@ -31,13 +31,15 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
     views = views_per_image(config.augment)
     if views == 0:
         images = _images(task, train_transform(learner.backbone.preprocess, config.crop), config, workers)
-        return images if learner.reads is Reads.IMAGES else EncodedBatches(images, encoder(learner))
+        bare = learner.reads is Reads.IMAGES and not learner.features_too
+        return images if bare else EncodedBatches(images, encoder(learner))
     if learner.reads is Reads.FEATURES:
         features = _views(learner, task, config, store, views)
         return FeatureBatches(features, labels_of(task.train), batch_size=config.batch_size, seed=config.seed)
     if views > 1:
         raise UsageError(f"{learner.method()} learns in the image tower, so views cannot be cached; augment 'paper'.")
-    return _images(task, test_transform(learner.backbone.preprocess), config, workers)
+    images = _images(task, test_transform(learner.backbone.preprocess), config, workers)
+    return JoinedBatches(images, _views(learner, task, config, store, 1)[0]) if learner.features_too else images
 
 
 def before_training(
@@ -65,10 +67,18 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     transform = learner.test_transform
     if learner.reads is Reads.VIEWS:
         return _test_views(learner, task, examples, store, transform)
+    images = ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
+    if learner.reads is Reads.IMAGES and not learner.features_too:
+        return images
+    features = plain_features(learner, task, examples, store)
     if learner.reads is Reads.IMAGES:
-        return ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
-    features = _features(learner, task, examples, store, transform)
+        return JoinedBatches(images, features)
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
+
+
+def plain_features(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Tensor:
+    """(N, E), what the frozen model says of the plain view of every example, from the store where it is known."""
+    return _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

@@ -3,7 +3,7 @@
 from vlprompt.data.batch import Batch
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import BadImageError, Example, Files, Images, Indexed
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, ViewBatches
+from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, JoinedBatches, ViewBatches
 from vlprompt.data.task import Task, base_and_new, few_shot
 from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
 from vlprompt.data.views import Views
@@ -20,6 +20,7 @@ __all__ = [
     "ImageBatches",
     "Images",
     "Indexed",
+    "JoinedBatches",
     "Preprocess",
     "Task",
     "Transform",
