@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from vlprompt.errors import UsageError, unknown
 
 Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "quarter-cosine", "constant"]
 Warmup = Literal["constant", "linear", "none"]
 
 
@@ -24,7 +24,8 @@ class TrainConfig:
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, or "constant".
+        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero;
+            CODA-Prompt), or "constant".
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".
@@ -107,5 +108,9 @@ def learning_rate(config: TrainConfig, epoch: float, epochs: float = 0) -> float
         return config.lr * epoch / warmup
     if config.schedule == "constant":
         return config.lr
-    fall = (1 + math.cos(math.pi * (epoch - warmup) / (epochs or config.epochs))) / 2
+    whole = epochs or config.epochs
+    if config.schedule == "quarter-cosine":
+        fall = math.cos(0.99 * math.pi / 2 * (epoch - warmup) / max(whole - 1, 1))
+    else:
+        fall = (1 + math.cos(math.pi * (epoch - warmup) / whole)) / 2
     return config.lr_end + (config.lr - config.lr_end) * fall

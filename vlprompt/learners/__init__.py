@@ -16,11 +16,14 @@ from vlprompt.learners import (
     clip_adapter,
     clip_lora,
     cocoop,
+    coda_prompt,
     coop,
     ctpt,
+    dual_prompt,
     full,
     ivlp,
     kgcoop,
+    l2p,
     linear,
     linear_probe,
     lora,
@@ -46,11 +49,14 @@ from vlprompt.learners.bias import Bias, BiasConfig
 from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
+from vlprompt.learners.coda_prompt import CODAPrompt, CODAPromptConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
 from vlprompt.learners.ctpt import CTPT, CTPTConfig
+from vlprompt.learners.dual_prompt import DualPrompt, DualPromptConfig
 from vlprompt.learners.full import Full, FullConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
+from vlprompt.learners.l2p import L2P, L2PConfig
 from vlprompt.learners.linear import Linear, LinearConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
 from vlprompt.learners.lora import LoRA, LoRAConfig
@@ -73,6 +79,7 @@ from vlprompt.learners.zero_shot import ZeroShot, ZeroShotConfig
 __all__ = [
     "CTPT",
     "IVLP",
+    "L2P",
     "MLP",
     "MTA",
     "TDA",
@@ -86,16 +93,21 @@ __all__ = [
     "CLIPAdapterConfig",
     "CLIPLoRA",
     "CLIPLoRAConfig",
+    "CODAPrompt",
+    "CODAPromptConfig",
     "CTPTConfig",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
+    "DualPrompt",
+    "DualPromptConfig",
     "Full",
     "FullConfig",
     "IVLPConfig",
     "KgCoOp",
     "KgCoOpConfig",
+    "L2PConfig",
     "Linear",
     "LinearConfig",
     "LinearProbe",
@@ -137,11 +149,14 @@ __all__ = [
     "clip_adapter",
     "clip_lora",
     "cocoop",
+    "coda_prompt",
     "coop",
     "ctpt",
+    "dual_prompt",
     "full",
     "ivlp",
     "kgcoop",
+    "l2p",
     "learner_class",
     "linear",
     "linear_probe",
