@@ -160,3 +160,21 @@ def test_interval_of_few_values() -> None:
     assert metrics.interval95([0.1, 0.1, 0.1]) == (pytest.approx(0.1), pytest.approx(0.0, abs=1e-15))
     with pytest.raises(UsageError, match="at least one value"):
         metrics.interval95([])
+
+
+GROWING = [[0.9], [0.5, 0.8], [0.7, 0.6, 0.95], [0.6, 0.85, 0.65, 0.75]]
+
+
+def test_each_definition_of_forgetting_is_another_number() -> None:
+    """Worked out by hand from GROWING, row t after task t."""
+    assert metrics.average_accuracy(GROWING) == pytest.approx((0.6 + 0.85 + 0.65 + 0.75) / 4)
+    curve = [0.9, 0.65, 0.75, 0.7125]
+    assert metrics.average_accuracy_curve_mean(GROWING) == pytest.approx(sum(curve) / 4)
+    assert metrics.forgetting_max(GROWING) == pytest.approx((0.3 + 0.0 + 0.3) / 3)
+    assert metrics.forgetting_chaudhry(GROWING) == pytest.approx((0.3 - 0.05 + 0.3) / 3)
+    assert metrics.backward_transfer(GROWING) == pytest.approx((-0.3 + 0.05 - 0.3) / 3)
+    steps = [0.4, (-0.2 + 0.2) / 2, (0.1 - 0.25 + 0.3) / 3]
+    assert metrics.forgetting_stepwise(GROWING) == pytest.approx(sum(steps) / 3)
+    assert [measure([[0.5]]) for measure in metrics.CONTINUAL.values()] == [0.5, 0.5, 0, 0, 0, 0]
+    with pytest.raises(VlpromptError, match=r"rows given have \[1, 3\]"):
+        metrics.forgetting_max([[0.5], [0.1, 0.2, 0.3]])

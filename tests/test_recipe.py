@@ -92,3 +92,11 @@ def test_views() -> None:
     for wrong in ("", "cached:", "cached:0", "cached:-2", "cached:2.5", "cached:²", "Paper", "cached:x"):
         with pytest.raises(UsageError, match="give 'paper', 'none' or 'cached:K'"):
             views_per_image(wrong)
+
+
+def test_a_quarter_of_a_cosine_is_coda_prompts() -> None:
+    """learners/prompt.py: cos(99 pi e / (200 (K - 1)))."""
+    config = TrainConfig(epochs=20, lr=0.001, schedule="quarter-cosine", warmup="none")
+    for epoch in range(20):
+        wanted = 0.001 * math.cos(99 * math.pi * epoch / (200 * 19))
+        assert learning_rate(config, epoch) == pytest.approx(wanted)

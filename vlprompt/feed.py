@@ -13,6 +13,7 @@ from vlprompt.data.loaders import (
     EncodedBatches,
     FeatureBatches,
     ImageBatches,
+    JoinedBatches,
     TextBatches,
     ViewBatches,
     mixed,
@@ -73,13 +74,15 @@ def _shuffled(
     if views == 0:
         transform = train_transform(learner.backbone.preprocess, config.crop)
         images = _images(task, examples, transform, config, workers)
-        return images if learner.reads is Reads.IMAGES else EncodedBatches(images, encoder(learner))
+        bare = learner.reads is Reads.IMAGES and not learner.features_too
+        return images if bare else EncodedBatches(images, encoder(learner))
     if learner.reads is Reads.FEATURES:
         features = _views(learner, task, examples, config, store, views)
         return FeatureBatches(features, labels_of(examples), batch_size=config.batch_size, seed=config.seed)
     if views > 1:
         raise UsageError(f"{learner.method()} learns in the image tower, so views cannot be cached; augment 'paper'.")
-    return _images(task, examples, test_transform(learner.backbone.preprocess), config, workers)
+    images = _images(task, examples, test_transform(learner.backbone.preprocess), config, workers)
+    return JoinedBatches(images, plain_features(learner, task, examples, store)) if learner.features_too else images
 
 
 def before_training(
@@ -111,15 +114,23 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     transform = learner.test_transform
     if learner.reads is Reads.VIEWS:
         return _test_views(learner, task, examples, store, transform)
+    images = ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
+    if learner.reads is Reads.IMAGES and not learner.features_too:
+        return images
+    features = plain_features(learner, task, examples, store)
     if learner.reads is Reads.IMAGES:
-        return ImageBatches(task.images, examples, transform, batch_size=TEST_BATCH)
-    features = _features(learner, task, examples, store, transform)
+        return JoinedBatches(images, features)
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
 
 
 def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
     if any(isinstance(example.item, Text) for example in examples):
         raise UsageError(f"{learner.method()} reads images, the task has texts; give it a task of images.")
+
+
+def plain_features(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Tensor:
+    """(N, E), what the frozen model says of the plain view of every example, from the store where it is known."""
+    return _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

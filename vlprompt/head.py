@@ -1,8 +1,10 @@
 """The linear classifier that methods without class names put on image features."""
 
 import math
+from collections.abc import Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vlprompt.init import seeded
 
@@ -13,7 +15,58 @@ KEEPS_CLASSES = "its head has one weight vector per class and reads no names"
 def linear_head(features: int, classes: int, *, seed: int) -> nn.Linear:
     """A (C, E) weight from Kaiming's normal distribution by outputs, and a (C,) bias, as VPT's code starts them."""
     with seeded(seed):
-        head = nn.Linear(features, classes)
+        head = Head(features, classes)
         nn.init.kaiming_normal_(head.weight, a=0, mode="fan_out")
     nn.init.constant_(head.bias, BIAS)
+    return head
+
+
+class Head(nn.Linear):
+    """A linear classifier that grows when a task brings new classes, and may look at the present task's only.
+
+    Attributes:
+        masked: Whether, while it is trained, classes that the present task lacks score minus infinity. Then nothing
+            ever compares the classes of two tasks, and nothing of a task makes the weights of another's smaller.
+        present: (C,) bool, the present task's classes.
+    """
+
+    present: Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes)
+        self.masked = False
+        self.register_buffer("present", torch.ones(classes, dtype=torch.bool), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, E) -> (B, C)."""
+        scores = super().forward(features)
+        return scores.masked_fill(~self.present, -math.inf) if self.masked and self.training else scores
+
+    @torch.no_grad()
+    def begin_stream(self, *, masked: bool = False) -> None:
+        """Start at zero: where a mask forbids to compare two tasks, noise at the start would decide between them.
+
+        Args:
+            masked: Look at the present task's classes only; a head that does so already goes on doing so.
+        """
+        self.weight.zero_()
+        self.bias.zero_()
+        self.masked = self.masked or masked
+
+    def grow(self, classes: int, present: Iterable[int]) -> None:
+        """Go on to a task: more classes in all, whose weights start at zero, and the numbers of those it has."""
+        for name, old in (("weight", self.weight), ("bias", self.bias)):
+            grown = old.new_zeros(classes, *old.shape[1:])
+            grown[: len(old)] = old.detach()
+            setattr(self, name, nn.Parameter(grown))
+        self.out_features = classes
+        self.present = torch.zeros(classes, dtype=torch.bool, device=self.weight.device)
+        self.present[list(present)] = True
+
+
+def zero_head(features: int, classes: int, *, masked: bool) -> Head:
+    """A head for tasks that come one after another."""
+    with seeded(0):  # nn.Linear draws, though nothing is kept of it
+        head = Head(features, classes)
+    head.begin_stream(masked=masked)
     return head

@@ -3,6 +3,7 @@
 A label of -1 means unknown and is left out. A name carries the definition where the field has several.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -128,6 +129,74 @@ def compute(names: Iterable[str], scores: Tensor, labels: Tensor) -> dict[str, f
 def harmonic_mean(base: float, new: float) -> float:
     """2BN / (B + N), and 0 when both are 0. Xian et al., CVPR 2017; the H of base-to-new tables."""
     return 2 * base * new / (base + new) if base + new > 0 else 0.0
+
+
+Matrix = Sequence[Sequence[float]]  # [t][i]: accuracy on task i after task t was learned, i <= t; both from 0
+
+
+def average_accuracy(matrix: Matrix) -> float:
+    """The mean over tasks after the last one: A_T of L2P and DualPrompt, A_N of CODA-Prompt."""
+    return math.fsum(_steps(matrix)[-1]) / len(matrix)
+
+
+def average_accuracy_curve_mean(matrix: Matrix) -> float:
+    """The mean over t of the average accuracy after task t: larger, and what LAMDA-PILOT calls average accuracy."""
+    return math.fsum(math.fsum(row) / len(row) for row in _steps(matrix)) / len(matrix)
+
+
+def forgetting_max(matrix: Matrix) -> float:
+    """The mean over i < T of max_{t <= T} a[t, i] - a[T, i]; the last step is in the maximum, so it is never negative.
+
+    The code of L2P, its ports, LAMDA-PILOT and mammoth.
+    """
+    return _before_last(matrix, lambda accuracies: max(accuracies) - accuracies[-1])
+
+
+def forgetting_chaudhry(matrix: Matrix) -> float:
+    """The mean over i < T of max_{t < T} a[t, i] - a[T, i]. Chaudhry et al., ECCV 2018, equation 3."""
+    return _before_last(matrix, lambda accuracies: max(accuracies[:-1]) - accuracies[-1])
+
+
+def backward_transfer(matrix: Matrix) -> float:
+    """The mean over i < T of a[T, i] - a[i, i]. Lopez-Paz and Ranzato, NeurIPS 2017, equation 3."""
+    return _before_last(matrix, lambda accuracies: accuracies[-1] - accuracies[0])
+
+
+def forgetting_stepwise(matrix: Matrix) -> float:
+    """The mean over t of the mean over i < t of a[t-1, i] - a[t, i]: the drop in a step (CODA-Prompt's code)."""
+    steps = itertools.pairwise(_steps(matrix))
+    drops = [math.fsum(a - b for a, b in zip(old, new, strict=False)) / len(old) for old, new in steps]
+    return math.fsum(drops) / len(drops) if drops else 0.0
+
+
+CONTINUAL: Mapping[str, Callable[[Matrix], float]] = {
+    function.__name__: function
+    for function in (
+        average_accuracy,
+        average_accuracy_curve_mean,
+        forgetting_max,
+        forgetting_chaudhry,
+        backward_transfer,
+        forgetting_stepwise,
+    )
+}
+
+
+def _steps(matrix: Matrix) -> Matrix:
+    """The matrix, if its rows are those of a continual run."""
+    if not matrix or [len(row) for row in matrix] != list(range(1, len(matrix) + 1)):
+        raise VlpromptError(
+            f"a matrix of accuracies has one entry in its first row and one more in each; the rows given have "
+            f"{[len(row) for row in matrix]}."
+        )
+    return matrix
+
+
+def _before_last(matrix: Matrix, measure: Callable[[Sequence[float]], float]) -> float:
+    """The mean of a measure of every task's accuracies over time, the last task left out; 0 where there is one."""
+    rows = _steps(matrix)
+    found = [measure([row[i] for row in rows[i:]]) for i in range(len(rows) - 1)]
+    return math.fsum(found) / len(found) if found else 0.0
 
 
 def interval95(values: Sequence[float]) -> tuple[float, float | None]:

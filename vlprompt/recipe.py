@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from vlprompt.errors import UsageError, unknown
 
 Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["cosine", "linear", "constant", "cosine-by-step"]
+Schedule = Literal["cosine", "quarter-cosine", "linear", "constant", "cosine-by-step"]
 Warmup = Literal["constant", "linear", "none"]
 
 
@@ -24,9 +24,9 @@ class TrainConfig:
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, "linear" down to `lr_end`, "constant", or
-            "cosine-by-step": warm-up and cosine count steps as if they were epochs, and so fall and rise again and
-            again (a slip in released code).
+        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero;
+            CODA-Prompt), "linear" down to `lr_end`, "constant", or "cosine-by-step": warm-up and cosine count steps as
+            if they were epochs, and so fall and rise again and again (a slip in released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine or the line comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".
@@ -124,8 +124,12 @@ def learning_rate(config: TrainConfig, epoch: float, epochs: float = 0) -> float
         return config.lr * epoch / warmup
     if config.schedule == "constant":
         return config.lr
+    whole = epochs or config.epochs
     if config.schedule == "linear":
-        left = 1 - (epoch - warmup) / max((epochs or config.epochs) - warmup, 1e-9)
+        left = 1 - (epoch - warmup) / max(whole - warmup, 1e-9)
         return config.lr_end + (config.lr - config.lr_end) * max(left, 0.0)
-    fall = (1 + math.cos(math.pi * (epoch - warmup) / (epochs or config.epochs))) / 2
+    if config.schedule == "quarter-cosine":
+        fall = math.cos(0.99 * math.pi / 2 * (epoch - warmup) / max(whole - 1, 1))
+    else:
+        fall = (1 + math.cos(math.pi * (epoch - warmup) / whole)) / 2
     return config.lr_end + (config.lr - config.lr_end) * fall

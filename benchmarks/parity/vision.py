@@ -1,14 +1,17 @@
 """What the goldens of VPT and its baselines have in common: images, a linear head, features, loss and gradients."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.parity.case import Case
+from benchmarks.parity.case import Case, CaseError
+from benchmarks.parity.models import Models
 from benchmarks.parity.training import gradients
 from vlprompt.data.batch import Batch
+from vlprompt.head import Head
 from vlprompt.learners import PromptLearner
 
 HEAD = {"head_weight": "head.weight", "head_bias": "head.bias"}
@@ -46,3 +49,22 @@ def at_start(learner: PromptLearner[Any], batch: Batch, names: Mapping[str, str]
     with torch.no_grad():
         answers: dict[str, Any] = {"logits": learner.predict(batch), "loss": learner.loss(batch)}
     return answers | {f"grad_{theirs}": found[ours] for theirs, ours in names.items()}
+
+
+def with_features(batch: Batch, models: Models) -> Batch:
+    """The batch with what the frozen ViT says of its images."""
+    assert batch.images is not None
+    with torch.no_grad():
+        return replace(batch, features=models.vit.encode_image(batch.images))
+
+
+def at_task(head: Head, case: Case) -> None:
+    """Let a head look at the classes of the case's task only."""
+    if "task_classes" in case.arrays:
+        present = case.tensor("task_classes")
+    elif "classes_per_task" in case.hyper:
+        count = int(case.hyper["classes_per_task"])
+        present = torch.arange(count) + count * int(case.hyper["task_index"])
+    else:
+        raise CaseError("the case does not say which classes its task has")
+    head.present = torch.zeros(head.out_features, dtype=torch.bool).index_fill_(0, present, True)

@@ -3,7 +3,15 @@
 from vlprompt.data.batch import Batch
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import BadImageError, Example, Files, Images, Indexed
-from vlprompt.data.loaders import Batches, EncodedBatches, FeatureBatches, ImageBatches, TextBatches, ViewBatches
+from vlprompt.data.loaders import (
+    Batches,
+    EncodedBatches,
+    FeatureBatches,
+    ImageBatches,
+    JoinedBatches,
+    TextBatches,
+    ViewBatches,
+)
 from vlprompt.data.task import Task, base_and_new, few_shot
 from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
@@ -21,6 +29,7 @@ __all__ = [
     "ImageBatches",
     "Images",
     "Indexed",
+    "JoinedBatches",
     "Preprocess",
     "Task",
     "Text",

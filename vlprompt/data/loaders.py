@@ -210,6 +210,32 @@ class EncodedBatches:
             yield replace(batch, features=features.float())
 
 
+class JoinedBatches:
+    """Batches of images with features that are known already.
+
+    Args:
+        inner: Batches of images.
+        features: (N, E), a row for each example of the split.
+    """
+
+    def __init__(self, inner: Batches, features: Tensor) -> None:
+        self.inner = inner
+        self.features = features
+
+    @property
+    def size(self) -> int:
+        """Examples in the split."""
+        return self.inner.size
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The inner batches, with features."""
+        for batch in self.inner.epoch(number):
+            yield replace(batch, features=self.features[batch.index])
+
+
 class TextBatches:
     """Batches of texts; whoever reads them tokenises them.
 

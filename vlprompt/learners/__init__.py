@@ -16,12 +16,15 @@ from vlprompt.learners import (
     clip_adapter,
     clip_lora,
     cocoop,
+    coda_prompt,
     coop,
     ctpt,
     dapl,
+    dual_prompt,
     full,
     ivlp,
     kgcoop,
+    l2p,
     linear,
     linear_probe,
     lora,
@@ -47,12 +50,15 @@ from vlprompt.learners.bias import Bias, BiasConfig
 from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
+from vlprompt.learners.coda_prompt import CODAPrompt, CODAPromptConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
 from vlprompt.learners.ctpt import CTPT, CTPTConfig
 from vlprompt.learners.dapl import DAPL, DAPLConfig
+from vlprompt.learners.dual_prompt import DualPrompt, DualPromptConfig
 from vlprompt.learners.full import Full, FullConfig
 from vlprompt.learners.ivlp import IVLP, IVLPConfig
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
+from vlprompt.learners.l2p import L2P, L2PConfig
 from vlprompt.learners.linear import Linear, LinearConfig
 from vlprompt.learners.linear_probe import LinearProbe, LinearProbeConfig
 from vlprompt.learners.lora import LoRA, LoRAConfig
@@ -76,6 +82,7 @@ __all__ = [
     "CTPT",
     "DAPL",
     "IVLP",
+    "L2P",
     "MLP",
     "MTA",
     "TDA",
@@ -89,17 +96,22 @@ __all__ = [
     "CLIPAdapterConfig",
     "CLIPLoRA",
     "CLIPLoRAConfig",
+    "CODAPrompt",
+    "CODAPromptConfig",
     "CTPTConfig",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
     "DAPLConfig",
+    "DualPrompt",
+    "DualPromptConfig",
     "Full",
     "FullConfig",
     "IVLPConfig",
     "KgCoOp",
     "KgCoOpConfig",
+    "L2PConfig",
     "Linear",
     "LinearConfig",
     "LinearProbe",
@@ -141,12 +153,15 @@ __all__ = [
     "clip_adapter",
     "clip_lora",
     "cocoop",
+    "coda_prompt",
     "coop",
     "ctpt",
     "dapl",
+    "dual_prompt",
     "full",
     "ivlp",
     "kgcoop",
+    "l2p",
     "learner_class",
     "linear",
     "linear_probe",

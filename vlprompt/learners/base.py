@@ -21,6 +21,7 @@ from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, Transform, test_transform
 from vlprompt.data.views import Views, encode_views
 from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.head import Head
 from vlprompt.learners.checks import check_classes, check_kind
 from vlprompt.recipe import TrainConfig
 
@@ -100,6 +101,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
     learns: ClassVar[bool] = True  # whether training images make a difference
     adapts: ClassVar[bool] = False  # whether it also learns from a task's unlabelled examples
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
+    features_too: ClassVar[bool] = False  # whether batches of images hold the frozen model's features of them too
     online: ClassVar[bool] = False  # whether an answer depends on the images judged before it, see `forget`
 
     def __init__(self, backbone: B, classes: Sequence[str], config: Any, *, seed: int = 0) -> None:
@@ -214,13 +216,29 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         self.classes = check_classes(names)
         self.rebuild()
 
+    def begin_stream(self, *, masked: bool = False) -> None:
+        """Called before the first of several tasks; a linear head starts at zero and may compare each task's only.
+
+        Raises:
+            UsageError: There is no head to mask.
+        """
+        if isinstance(head := getattr(self, "head", None), Head):
+            head.begin_stream(masked=masked)
+        elif masked:
+            raise UsageError(f"{self.method()} has no linear head here, so its classes cannot be masked.")
+
     def begin_task(self, task: Task) -> None:
-        """Get ready for a task: by default, take its class names.
+        """Get ready for a task: take its class names; a linear head goes on to them if they begin with those it has.
 
         Raises:
             UsageError: See `set_classes`.
         """
-        self.set_classes(task.classes)
+        head = getattr(self, "head", None)
+        if not isinstance(head, Head) or task.classes[: len(self.classes)] != self.classes:
+            self.set_classes(task.classes)
+            return
+        self.classes = check_classes(task.classes)
+        head.grow(len(self.classes), {example.label for example in task.train if example.label >= 0})
 
     def rebuild(self) -> None:
         """Make whatever depends on the class names anew, keeping what was learned."""
@@ -333,7 +351,8 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         if self.reads is Reads.FEATURES:
             held = backbone.encode_image(held)
         count = torch.arange(len(held), device=held.device)
-        return replace(Batch(torch.full_like(count, -1), count), **{self.reads.value: held})  # type: ignore[arg-type]
+        more = {"features": backbone.encode_image(held)} if self.features_too else {}
+        return replace(Batch(torch.full_like(count, -1), count), **{self.reads.value: held}, **more)  # type: ignore[arg-type]
 
 
 def _opened(image: str | Path | Image.Image) -> tuple[Image.Image, str]:
