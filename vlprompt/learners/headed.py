@@ -9,7 +9,7 @@ not theirs for any data set, and `few-shot --grid` chooses as they did.
 Departures: batches of 64 (theirs: 64 or 128 for prompts, 1,024 for heads, 384 for AdamW; lr is scaled by it, as
 theirs); no augmentation, as on VTAB-1k; the warm-up starts at a tenth of the rate (theirs at 0: an epoch that trains
 nothing); the cosine ends at 2 % of the rate, not at 0 (`recipe.learning_rate`); weight decay spares nothing (theirs
-spares the head's bias, with AdamW every bias).
+spares the head's bias, with AdamW every bias); the head starts small (`head.py`).
 """
 
 import abc
