@@ -2,10 +2,10 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import warnings
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -237,37 +237,38 @@ def test_seeds_are_mixed_well() -> None:
     assert max(seeds) < 2**63
 
 
-class Slow(Files):
-    """Files that take their time."""
+LOAD_FOR_EVER = """
+import multiprocessing, sys, time
+from vlprompt.data import transforms
+from vlprompt.data.images import Example, Files
+from vlprompt.data.loaders import ImageBatches
 
-    def open(self, item: Item) -> Image.Image:
+class Slow(Files):
+    def open(self, item):
         time.sleep(0.05)
         return super().open(item)
 
-
-def load_for_ever(examples: list[Example], pids: Connection, errors: Path) -> None:
-    """What a user's program does until Ctrl-C, in a terminal of its own."""
-    os.setsid()
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
-    sys.stderr = os.fdopen(2, "w", buffering=1)
-    loader = ImageBatches(Slow(), examples * 1000, TEST, batch_size=2, seed=0, workers=2)
-    for number, _ in enumerate(loader.epoch(0)):
-        if number == 1:
-            pids.send([child.pid for child in multiprocessing.active_children()])
+plain = transforms.test_transform(transforms.Preprocess(16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+examples = [Example(path, 0) for path in sys.argv[1:]] * 1000
+for number, _ in enumerate(ImageBatches(Slow(), examples, plain, batch_size=2, seed=0, workers=2).epoch(0)):
+    if number == 1:
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+"""
 
 
-def test_interrupting_ends_the_workers(ten_images: Ten, tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
-    program = fork.Process(target=load_for_ever, args=(ten_images[1], there, tmp_path / "errors"))
-    program.start()
-    assert here.poll(60)
-    workers = here.recv()
-    assert len(workers) == 2
-    os.killpg(program.pid or 0, signal.SIGINT)
-    program.join(60)  # a busy machine takes its time
-    assert program.exitcode == 1
-    assert (tmp_path / "errors").read_text().count("Traceback") == 1  # the parent's alone
+def test_interrupting_ends_the_workers(ten_images: Ten) -> None:
+    """Ctrl-C in a terminal reaches a program and its workers at once."""
+    paths = [str(example.item) for example in ten_images[1]]
+    command = [sys.executable, "-c", LOAD_FOR_EVER, *paths]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as program:
+        assert program.stdout is not None
+        workers = [int(pid) for pid in program.stdout.readline().split()]
+        assert len(workers) == 2
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    assert program.returncode != 0
+    assert errors.count("Traceback") == 1, "the parent's alone"
     deadline = time.monotonic() + 10
     while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
