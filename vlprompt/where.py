@@ -1,10 +1,11 @@
 """What the commands share: the model, the data and the folder of a run, and how results are shown."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vlprompt import results
 from vlprompt.backbones import load_backbone
@@ -100,3 +101,8 @@ def show(found: Iterable[Result], where: Kept, table: Callable[[Sequence[Result]
         print(table(kept))
         print(f"\nresults in {where.out / 'results.jsonl'}, prompts under {where.out / 'prompts'}")
     return kept
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON; what JSON does not know, such as a path, as text."""
+    return json.dumps(value, default=str)
