@@ -4,92 +4,28 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt import checkpoint, feed, learners, metrics, results
+from vlprompt import checkpoint, feed, learners, results
 from vlprompt.backbones.loading import LOCAL
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
+from vlprompt.entry import Entry
 from vlprompt.errors import UsageError, warn
 from vlprompt.evaluate import Scores, evaluate
-from vlprompt.learners.base import PromptLearner, Variant
+from vlprompt.learners.base import PromptLearner
 from vlprompt.recipe import TrainConfig
 from vlprompt.results import Result
 from vlprompt.track import Console, Silent, Tracker
 from vlprompt.train import TrainReport, fit
 
+__all__ = ["Bench", "Entry", "Plan", "Summary", "keep_predictions", "refuse", "transfer"]
 
-@dataclass(frozen=True)
-class Entry:
-    """One row of a table: a method in one of its published settings, some of them changed.
-
-    Attributes:
-        method: The learner's name.
-        variant: The name of a published setting.
-        config: The method's configuration.
-        published: The setting it started from.
-        changed: Names of what was changed, for the label.
-        over: What is trained first, for a method that adapts another to each test image.
-    """
-
-    method: str
-    variant: str
-    config: Any
-    published: Variant
-    changed: Mapping[str, Any] = field(default_factory=dict)
-    over: "Entry | None" = None
-
-    @classmethod
-    def parse(cls, text: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> "Entry":
-        """Read "coop", "coop:cocoop-paper" or, for a method over a trained one, "tpt+coop:cocoop-paper".
-
-        Args:
-            text: Methods, each with the name of a published setting after a colon, the trained one last.
-            settings: Changed settings by method name.
-
-        Raises:
-            UsageError: No such method, published setting or setting.
-        """
-        outer, plus, inner = text.partition("+")
-        method, _, which = outer.partition(":")
-        name, published = learners.variant(method, which)
-        changed = dict((settings or {}).get(method, {}))
-        config = learners.make_config(type(published.config), {**vars(published.config), **changed})
-        return cls(method, name, config, published, changed, cls.parse(inner, settings) if plus else None)
-
-    @property
-    def label(self) -> str:
-        """How the row is named: the variant where it is not the first, what was changed, and what it is over."""
-        extra = [] if self.variant == next(iter(learners.variants(self.method))) else [self.variant]
-        extra += [f"{key}={value}" for key, value in sorted(self.changed.items())]
-        return " ".join([self.method, *extra, *(["over", self.over.label] if self.over else [])])
-
-    @property
-    def kind(self) -> type[PromptLearner[Any]]:
-        """The learner's class."""
-        return learners.learner_class(self.method)
-
-    @property
-    def parts(self) -> tuple["Entry", ...]:
-        """This entry and those it is over; the last is what is trained."""
-        return (self, *(self.over.parts if self.over else ()))
-
-    @property
-    def learns(self) -> bool:
-        """Whether training images make a difference."""
-        return self.parts[-1].kind.learns
-
-    def around(self, learner: PromptLearner[Any]) -> PromptLearner[Any]:
-        """The whole entry, given the learner of its last part.
-
-        Raises:
-            UsageError: A method cannot adapt the one it is over.
-        """
-        return self.kind.over(self.over.around(learner), self.config) if self.over else learner
+Summary = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +62,7 @@ class Bench:
         Raises:
             UsageError: With the learner's reason.
         """
-        self._build(entry, train, judged, seed=0)
+        self.build(entry, train, judged, seed=0)
 
     def run(
         self,
@@ -139,6 +75,7 @@ class Bench:
         seed: int,
         before: bool = False,
         notes: Mapping[str, Any] | None = None,
+        summary: Summary | None = None,
     ) -> Result:
         """Train and judge, or find the result of the same run in `results.jsonl`.
 
@@ -151,31 +88,106 @@ class Bench:
             seed: Of everything random.
             before: Judge it also before it adapts to the test images, with metrics `before_...`.
             notes: What else to keep in the result.
+            summary: Metrics made of all parts', added to them.
 
         Raises:
             UsageError: The learner cannot do this; before any training starts.
         """
-        config = self._training(entry.parts[-1], shots, train.name, seed)
-        learner = self._build(entry, train, judged, seed=seed)
-        result = self._describe(protocol, entry, learner, config, [train, *judged.values()], shots, seed)
-        known = None if self.fresh else self._known(result.key)
+        learner = self.build(entry, train, judged, seed=seed)
+        plan = self.plan(protocol, entry, learner, train, [train, *judged.values()], shots=shots, seed=seed)
+        known = self.known(plan)
         if known is not None:
             return known
-        state = self.out / "unfinished" / f"{result.key}.safetensors"
-        with closing(self._tracker(entry, config, seed)) as tracker:
-            report = fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
-        learner.save(self.out / "prompts" / _folder(protocol, entry, train, shots, seed))
-        scores, earlier = self._judge(entry.around(learner), train, judged, before=before)
+        report = self.fit(plan, train)
+        scores, earlier = self.judge(entry.around(learner), train, judged, before=before)
         for part, task in judged.items():
             if not scores[part].metrics:
-                path = self.out / "predictions" / f"{_folder(protocol, entry, train, shots, seed)}{part}.csv"
-                keep_predictions(path, task, scores[part])
-        result = _complete(replace(result, extra=notes or {}), scores, earlier, report)
+                keep_predictions(self.out / "predictions" / f"{plan.folder}{part}.csv", task, scores[part])
+        return self.keep(plan, scores, report, earlier=earlier, notes=notes, summary=summary)
+
+    def plan(
+        self,
+        protocol: str,
+        entry: Entry,
+        learner: PromptLearner[Any],
+        task: Task,
+        tasks: Sequence[Task],
+        *,
+        shots: int,
+        seed: int,
+    ) -> "Plan":
+        """What a run is, before anything of it is done.
+
+        Args:
+            protocol: The protocol's name.
+            entry: The row of the table.
+            learner: What is trained of it.
+            task: The task that the result is named after.
+            tasks: All that it learns from and is judged on, for the split hash.
+            shots: Images a class.
+            seed: Of everything random.
+        """
+        config = self._training(entry.parts[-1], shots, task.name, seed)
+        result = self._describe(protocol, entry, learner, config, task, tasks, shots, seed)
+        return Plan(entry, learner, config, result, _folder(protocol, entry, task, shots, seed))
+
+    def known(self, plan: "Plan") -> Result | None:
+        """The result of an equal run, if there is one and it is not to be run again."""
+        if self.fresh or not self.results_file.exists():
+            return None
+        return results.latest(results.read(self.results_file), plan.result.key)
+
+    def unfinished(self, plan: "Plan", ending: str = "") -> Path:
+        """Where a run keeps what it needs to go on."""
+        return self.out / "unfinished" / f"{plan.result.key}{ending}.safetensors"
+
+    def fit(self, plan: "Plan", train: Task, part: str = "") -> TrainReport:
+        """Train a run's learner on a task, or go on with it.
+
+        Args:
+            plan: The run.
+            train: The task to train on.
+            part: Which of the run's trainings this is, where there are several.
+        """
+        label = " ".join(filter(None, (plan.entry.label, f"seed {plan.config.seed}", part)))
+        with closing(self._tracker(label, plan.config)) as tracker:
+            return fit(
+                plan.learner,
+                train,
+                plan.config,
+                store=self.store,
+                tracker=tracker,
+                state=self.unfinished(plan, f"-{part}" if part else ""),
+                workers=self.workers,
+            )
+
+    def keep(
+        self,
+        plan: "Plan",
+        scores: Mapping[str, Scores],
+        report: TrainReport,
+        *,
+        earlier: Mapping[str, Scores] | None = None,
+        notes: Mapping[str, Any] | None = None,
+        summary: Summary | None = None,
+    ) -> Result:
+        """Save the prompt of a run and append its result.
+
+        Args:
+            plan: The run.
+            scores: Of every part that was judged.
+            report: On its training.
+            earlier: Scores from before it adapted to the test images.
+            notes: What else to keep in the result.
+            summary: Metrics made of all parts', added to them.
+        """
+        plan.learner.save(self.out / "prompts" / plan.folder)
+        result = _complete(replace(plan.result, extra=notes or {}), scores, earlier or {}, report, summary)
         results.append(self.results_file, result)
         return result
 
-    def _judge(
-        self, learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task], *, before: bool
+    def judge(
+        self, learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task], *, before: bool = False
     ) -> tuple[dict[str, Scores], dict[str, Scores]]:
         """Scores by part, and those before the learner adapted where they are asked for."""
         scores, earlier = {}, {}
@@ -187,7 +199,7 @@ class Bench:
             scores[part] = evaluate(learner, task, store=self.store)
         return scores, earlier
 
-    def _build(self, entry: Entry, train: Task, judged: Mapping[str, Task], *, seed: int) -> PromptLearner[Any]:
+    def build(self, entry: Entry, train: Task, judged: Mapping[str, Task], *, seed: int) -> PromptLearner[Any]:
         """The learner that is to be trained, after checking that the whole entry can be judged."""
         last = entry.parts[-1]
         learner = last.kind.for_task(self.backbone, train, last.config, seed=seed)
@@ -206,15 +218,10 @@ class Bench:
         """Where result lines go."""
         return self.results or self.out / "results.jsonl"
 
-    def _known(self, key: str) -> Result | None:
-        """The result of an equal run, if there is one."""
-        return results.latest(results.read(self.results_file), key) if self.results_file.exists() else None
-
-    def _tracker(self, entry: Entry, config: TrainConfig, seed: int) -> Tracker:
+    def _tracker(self, label: str, config: TrainConfig) -> Tracker:
         if self.quiet or not config.epochs:
             return Silent()
-        epochs = config.epochs if not config.steps else None  # unknown here where steps are the limit
-        return Console(epochs, f"{entry.label} seed {seed}")
+        return Console(config.epochs if not config.steps else None, label)  # unknown here where steps are the limit
 
     def _describe(
         self,
@@ -222,6 +229,7 @@ class Bench:
         entry: Entry,
         learner: PromptLearner[Any],
         config: TrainConfig,
+        task: Task,
         tasks: Sequence[Task],
         shots: int,
         seed: int,
@@ -234,9 +242,9 @@ class Bench:
             backbone=_without_path(self.backbone.name),
             fingerprint=self.backbone.fingerprint,
             precision=self.backbone.precision,
-            task=tasks[0].name,
+            task=task.name,
             split_hash=_joint_hash(tasks),
-            classes=len(tasks[0].classes),
+            classes=len(task.classes),
             shots=shots,
             seed=seed,
             config=asdict(entry.around(learner).config) | _below(entry, learner),
@@ -245,6 +253,25 @@ class Bench:
             backbone_parameters=sum(p.numel() for p in self.backbone.parameters()),
             versions=results.versions(),
         )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before anything of it is done.
+
+    Attributes:
+        entry: The row of the table.
+        learner: What is trained of it.
+        config: How.
+        result: The result line as far as it is known.
+        folder: What its prompt and predictions are called.
+    """
+
+    entry: Entry
+    learner: PromptLearner[Any]
+    config: TrainConfig
+    result: Result
+    folder: str
 
 
 def _below(entry: Entry, learner: PromptLearner[Any]) -> dict[str, Any]:
@@ -264,7 +291,11 @@ def _without_path(backbone: str) -> str:
 
 
 def _complete(
-    result: Result, scores: Mapping[str, Scores], earlier: Mapping[str, Scores], report: TrainReport
+    result: Result,
+    scores: Mapping[str, Scores],
+    earlier: Mapping[str, Scores],
+    report: TrainReport,
+    summary: Summary | None,
 ) -> Result:
     """The result line with what came out; metrics carry the prefix of the task they were judged on."""
     measured = {
@@ -274,11 +305,9 @@ def _complete(
     }
     examples = sum(len(judged.labels) for judged in scores.values())
     each = sum(judged.predict_seconds for judged in scores.values()) / examples
-    if {"base_top1", "new_top1"} <= measured.keys():
-        measured["harmonic_mean"] = metrics.harmonic_mean(measured["base_top1"], measured["new_top1"])
     return replace(
         result,
-        metrics=measured,
+        metrics=measured | dict(summary(measured) if summary else {}),
         examples=examples,
         extra={**result.extra, "seconds_per_image": each},
         trainable_parameters=report.parameters,

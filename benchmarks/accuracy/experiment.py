@@ -18,8 +18,10 @@ from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
-PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time")
-PART = ("learners", "shots", "seeds", "set", "grid")  # what a part may change
+CONTINUAL = "continual"
+PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time", CONTINUAL)
+STREAM = {"tasks": int, "domains": bool, "listed": bool, "test_shots": int}  # as on the command line
+PART = ("learners", "masked", "joint", "shots", "seeds", "set", "grid")  # what a part may change
 SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
@@ -32,11 +34,15 @@ class Experiment:
         task: A data set of the catalogue, or a folder of images below `root`.
         learners: As on the command line: "coop:cocoop-paper".
         pseudo: For domain_adaptation, learners that are trained on the target's pseudo-labels.
+        masked: For continual, learners with a class mask on their head.
+        joint: For continual, learners of all tasks at once.
+        stream: For continual, how tasks are made: {"tasks": 5, "test_shots": 40}; see `protocols.continual.run`.
         pairs: For domain_adaptation, as on the command line: "amazon:dslr"; left out, every ordered pair.
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
         root: The folder that holds the data.
         backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
         pretrained: Its weights.
+        precision: "fp32" or "bf16".
         shots: Images a class: several for few_shot, one number for the others; left out, what the protocol takes.
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
@@ -49,11 +55,15 @@ class Experiment:
     task: str
     learners: list  # of texts, as TOML gives them; make_config checks the outermost type, __post_init__ the rest
     pseudo: list = field(default_factory=list)
+    masked: list = field(default_factory=list)
+    joint: list = field(default_factory=list)
+    stream: dict = field(default_factory=dict)
     pairs: list = field(default_factory=list)
     targets: list = field(default_factory=list)
     root: str = "$VLPROMPT_SHARED/data"
     backbone: str = "tiny"
     pretrained: str = ""
+    precision: str = "fp32"
     shots: list | int | None = None
     seeds: list = field(default_factory=list)
     set: dict = field(default_factory=dict)
@@ -64,19 +74,30 @@ class Experiment:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
         if self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
-        for name, kind in (("learners", str), ("pseudo", str), ("pairs", str), ("targets", str), ("seeds", int)):
+        for name in ("learners", "pseudo", "masked", "joint", "pairs", "targets", "seeds"):
+            kind = int if name == "seeds" else str
             if not all(type(item) is kind for item in getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a list of {kind.__name__}.")
         if bool(self.targets) != (self.protocol in TRANSFER):
             raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
         if (self.pseudo or self.pairs) and self.protocol != ADAPTATION:
             raise UsageError(f"{self.protocol} takes no pseudo and no pairs; {ADAPTATION} does.")
+        self._check_stream()
         listed = all(isinstance(tried, list) for tried in self.grid.values())
         if self.grid and not (listed and self.protocol == FEW_SHOT):
             raise UsageError(f"grid is {self.grid!r}; it is for {FEW_SHOT}, a list of values for each setting.")
         self._check_shots()
         self._check_settings()
         self.parts()
+
+    def _check_stream(self) -> None:
+        if (self.masked or self.joint or self.stream) and self.protocol != CONTINUAL:
+            raise UsageError(f"{self.protocol} takes no masked, no joint and no stream; {CONTINUAL} does.")
+        for name, given in self.stream.items():
+            if name not in STREAM:
+                raise unknown("setting of a stream", name, STREAM)
+            if type(given) is not STREAM[name]:
+                raise UsageError(f"stream.{name} is {given!r}; it must be of type {STREAM[name].__name__}.")
 
     def _check_shots(self) -> None:
         several = self.protocol == FEW_SHOT
@@ -86,7 +107,7 @@ class Experiment:
             raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
 
     def _check_settings(self) -> None:
-        entries = (*self.entries(), *self.entries(self.pseudo))
+        entries = [each for names in (self.learners, self.pseudo, self.masked, self.joint) for each in self.rows(names)]
         methods = {part.method for entry in entries for part in entry.parts}
         for owner, changed in self.set.items():
             if owner not in methods | {"train"}:
@@ -95,9 +116,9 @@ class Experiment:
                 raise UsageError(f"set.{owner} is {changed!r}; it must be a table, as coop.n_ctx = 4 makes one.")
         make_config(TrainConfig, self.training)
 
-    def entries(self, names: Sequence[str] = ()) -> list[Entry]:
-        """The rows of the table, or others by name; raises UsageError for learners and settings that there are not."""
-        return [Entry.parse(name, self.set) for name in names or self.learners]
+    def rows(self, names: Sequence[str]) -> list[Entry]:
+        """Rows of the table by name; raises UsageError for learners and settings that there are not."""
+        return [Entry.parse(name, self.set) for name in names]
 
     def parts(self) -> list["Experiment"]:
         """This experiment's own rows and those of its parts, each as an experiment without parts.
@@ -118,12 +139,12 @@ class Experiment:
 
     def open_backbone(self) -> Clip | Vit:
         """The frozen model; raises VlpromptError where it is not on this machine."""
-        return load_backbone(expand(self.backbone), self.pretrained)
+        return load_backbone(expand(self.backbone), self.pretrained, precision=self.precision)
 
     def open_task(self, what: str) -> Task:
         """A task by name or folder; raises VlpromptError where it is not on this machine."""
         root = Path(expand(self.root))
-        if self.protocol == ADAPTATION:
+        if self.protocol == ADAPTATION or self.stream.get("domains"):
             return catalog.open_domains(what if what in catalog.names() else str(root / what), root)
         if what in catalog.names():
             task = catalog.open_task(what, root)

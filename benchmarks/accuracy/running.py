@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.experiment import ADAPTATION, FEW_SHOT, Experiment
+from benchmarks.accuracy.experiment import ADAPTATION, CONTINUAL, FEW_SHOT, Experiment
 from vlprompt import results
 from vlprompt.data.domains import read_pair
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import VlpromptError
 from vlprompt.protocols import (
     base_to_new,
+    continual,
     cross_dataset,
     domain_adaptation,
     domain_shift,
@@ -31,7 +32,9 @@ RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
     "zero_shot": zero_shot.run,
     "test_time": test_time.run,
     ADAPTATION: domain_adaptation.run,
+    CONTINUAL: continual.run,
 }
+
 
 class AbsentError(VlpromptError):
     """An experiment's data or backbone is not on this machine."""
@@ -86,16 +89,17 @@ def kept_table(experiment: Experiment, kept: Path) -> str:
 
 
 def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
-    return [*([targets] if targets else []), experiment.entries()]
+    return [*([targets] if targets else []), experiment.rows(experiment.learners)]
 
 
 def _options(experiment: Experiment) -> dict[str, Any]:
     """What replaces the protocol's own."""
     options: dict[str, Any] = {"shots": experiment.shots, "seeds": experiment.seeds or None}
     options["grid"] = experiment.grid or None
-    options["pseudo"] = experiment.entries(experiment.pseudo) if experiment.pseudo else None
+    for rows in ("pseudo", "masked", "joint"):
+        options[rows] = experiment.rows(getattr(experiment, rows)) or None
     options["pairs"] = [read_pair(pair) for pair in experiment.pairs] or None
-    return {name: option for name, option in options.items() if option is not None}
+    return {name: option for name, option in options.items() if option is not None} | experiment.stream
 
 
 def _lines(kept: Path) -> int:

@@ -3,9 +3,10 @@
 Each half is judged among its own names only. The draw is made over all classes first, then the classes are halved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from vlprompt.data.task import Task
+from vlprompt.metrics import harmonic_mean
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 
@@ -35,4 +36,12 @@ def run(
         for seed in seeds if entry.learns else (0,):
             base, new = (task.few_shot(shots, seed) if entry.learns else task).base_and_new()
             judged = {"base": base, "new": new}
-            yield bench.run("base_to_new", entry, base, judged, shots=shots if entry.learns else 0, seed=seed)
+            count = shots if entry.learns else 0
+            yield bench.run("base_to_new", entry, base, judged, shots=count, seed=seed, summary=of_both)
+
+
+def of_both(measured: Mapping[str, float]) -> dict[str, float]:
+    """The harmonic mean of the halves' accuracies."""
+    if not {"base_top1", "new_top1"} <= measured.keys():  # no label of a half is known
+        return {}
+    return {"harmonic_mean": harmonic_mean(measured["base_top1"], measured["new_top1"])}
