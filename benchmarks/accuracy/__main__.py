@@ -3,19 +3,24 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import running
-from benchmarks.accuracy.experiment import FEW_SHOT, Experiment, headline, read
+from benchmarks.accuracy.experiment import CONTINUAL, FEW_SHOT, Experiment, headline, read
 from vlprompt import results
 from vlprompt.errors import UsageError, VlpromptError, unknown
 from vlprompt.report import plots
+from vlprompt.report.continual_plots import draw_continual
 from vlprompt.results import Result
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+DRAW: Mapping[str, Callable[[Sequence[Result], Path], object]] = {
+    FEW_SHOT: plots.accuracy_by_shots,
+    CONTINUAL: draw_continual,
+}
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path = HERE, root: Path = ROOT) -> int:
@@ -91,16 +96,16 @@ def _one(name: str, experiment: Experiment, root: Path, *, fresh: bool) -> bool:
         print(f"error: {name}: {error}", file=sys.stderr)
         return False
     print(f"{outcome.table}\nresults in {kept.relative_to(root)}: {len(outcome.results)}, {outcome.new} of them new")
-    if experiment.protocol == FEW_SHOT:
-        _draw(outcome.results, kept.with_suffix(".png"))
+    if experiment.protocol in DRAW:
+        _draw(DRAW[experiment.protocol], outcome.results, kept.with_suffix(".png"))
     return True
 
 
-def _draw(found: Sequence[Result], path: Path) -> None:
-    """The plot, where matplotlib is installed; the table does not need it."""
+def _draw(draw: Callable[[Sequence[Result], Path], object], found: Sequence[Result], path: Path) -> None:
+    """The plots, where matplotlib is installed; the table does not need it."""
     try:
-        plots.accuracy_by_shots(found, path)
-        print(f"plot in {path.name} beside them")
+        draw(found, path)
+        print(f"plots in {path.stem}*.png beside them")
     except VlpromptError as error:
         print(f"no plot: {error}")
 

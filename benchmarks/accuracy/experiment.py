@@ -47,8 +47,8 @@ class Experiment:
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
         grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
-        part: More rows of the same table in settings of their own: tables of `learners`, and of `shots`, `seeds`, `set`
-            and `grid` where they differ.
+        part: More rows of the same table in settings of their own: tables of `learners` (and `masked`, `joint`), and of
+            `shots`, `seeds`, `set` and `grid` where they differ.
     """
 
     protocol: str
@@ -107,7 +107,7 @@ class Experiment:
             raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
 
     def _check_settings(self) -> None:
-        entries = [each for names in (self.learners, self.pseudo, self.masked, self.joint) for each in self.rows(names)]
+        entries = self.entries([*self.learners, *self.pseudo, *self.masked, *self.joint])
         methods = {part.method for entry in entries for part in entry.parts}
         for owner, changed in self.set.items():
             if owner not in methods | {"train"}:
@@ -116,9 +116,9 @@ class Experiment:
                 raise UsageError(f"set.{owner} is {changed!r}; it must be a table, as coop.n_ctx = 4 makes one.")
         make_config(TrainConfig, self.training)
 
-    def rows(self, names: Sequence[str]) -> list[Entry]:
-        """Rows of the table by name; raises UsageError for learners and settings that there are not."""
-        return [Entry.parse(name, self.set) for name in names]
+    def entries(self, names: Sequence[str] | None = None) -> list[Entry]:
+        """The rows of the table, or others by name; raises UsageError for learners and settings that there are not."""
+        return [Entry.parse(name, self.set) for name in (self.learners if names is None else names)]
 
     def parts(self) -> list["Experiment"]:
         """This experiment's own rows and those of its parts, each as an experiment without parts.
@@ -130,7 +130,8 @@ class Experiment:
         for part in self.part:
             if not isinstance(part, dict) or "learners" not in part or part.keys() - PART:
                 raise UsageError(f"part is {part!r}; it must be a table of learners, and of {', '.join(PART[1:])}.")
-        return [whole, *(make_config(Experiment, {**vars(whole), **part}) for part in self.part)]
+        shared = {**vars(whole), "masked": [], "joint": []}  # rows are those that a part names
+        return [whole, *(make_config(Experiment, {**shared, **part}) for part in self.part)]
 
     @property
     def training(self) -> Mapping[str, Any]:

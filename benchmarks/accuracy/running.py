@@ -89,7 +89,7 @@ def kept_table(experiment: Experiment, kept: Path) -> str:
 
 
 def _arguments(experiment: Experiment, targets: Sequence[Any]) -> list[Any]:
-    return [*([targets] if targets else []), experiment.rows(experiment.learners)]
+    return [*([targets] if targets else []), experiment.entries()]
 
 
 def _options(experiment: Experiment) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _options(experiment: Experiment) -> dict[str, Any]:
     options: dict[str, Any] = {"shots": experiment.shots, "seeds": experiment.seeds or None}
     options["grid"] = experiment.grid or None
     for rows in ("pseudo", "masked", "joint"):
-        options[rows] = experiment.rows(getattr(experiment, rows)) or None
+        options[rows] = experiment.entries(getattr(experiment, rows)) or None
     options["pairs"] = [read_pair(pair) for pair in experiment.pairs] or None
     return {name: option for name, option in options.items() if option is not None} | experiment.stream
 

@@ -1,10 +1,11 @@
 """A table and the forms it can take: terminal, Markdown, LaTeX."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from vlprompt.errors import unknown
-from vlprompt.report.series import Cell
+from vlprompt.report.series import Cell, seeds
 
 Entry = Cell | str | None
 Row = tuple[str, tuple[Entry, ...]]
@@ -36,6 +37,20 @@ class Table:
         if form not in FORMS:
             raise unknown("form of a table", form, FORMS)
         return FORMS[form](self)
+
+
+def table_of(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]], first: str = "learner") -> Table:
+    """A table of rows, each with the backbone it stands under; the caption says over how many seeds."""
+    cells = [each for _, (_, cells) in rows for each in cells if isinstance(each, Cell)]
+    several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
+    single = "one seed: no interval" if any(each.half is None for each in cells) else ""
+    how = "; without ±, ".join(filter(None, (several, single)))
+    groups = groupby(rows, key=lambda row: row[0])
+    return Table(
+        f"{what}; {how}.",
+        (first, *columns),
+        tuple((title, tuple(row for _, row in group)) for title, group in groups),
+    )
 
 
 def terminal(table: Table) -> str:

@@ -39,11 +39,9 @@ def accuracy_by_shots(results: Iterable[Result], path: str | Path, *, metric: st
         UsageError: There is nothing to show, a run lacks the metric, or `path` does not end in .png.
         VlpromptError: matplotlib is not installed, or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path} must end in .png.")
+    path = check_png(path)
     panels = {task: _lines(runs, metric) for task, runs in by_task(results, "few_shot", "zero_shot").items()}
-    write_files({path: _png(_figure(panels, NAMES.get(metric, metric)))})
+    write_files({path: png(_figure(panels, NAMES.get(metric, metric)))})
 
 
 def _lines(runs: Sequence[Result], metric: str) -> Lines:
@@ -57,17 +55,12 @@ def _lines(runs: Sequence[Result], metric: str) -> Lines:
 
 
 def _figure(panels: Mapping[str, Lines], what: str) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise VlpromptError('a plot needs matplotlib; run: pip install "vlprompt[plot]".') from error
-
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     looks = _looks(panels.values())
     longest = max(len(line) for name in looks for line in _wrapped(name[0]).splitlines())
     size = (1.0 + 0.075 * longest + 4.3 * columns, max(0.4 + 3.5 * rows, 0.6 + 0.26 * len(looks)))
-    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    figure = new_figure(size)
     handles: dict[Name, Any] = {}
     for number, (task, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, number + 1)
@@ -171,7 +164,28 @@ def _note(figure: Any, cells: Sequence[Cell]) -> None:
     figure.supxlabel(words, fontsize=8, color=SOFT, x=0.01, ha="left")
 
 
-def _png(figure: Any) -> bytes:
+def check_png(path: str | Path) -> Path:
+    """The path of a picture; UsageError for another kind of file."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path} must end in .png.")
+    return path
+
+
+def new_figure(size: tuple[float, float]) -> Any:
+    """An empty figure of a size in inches.
+
+    Raises:
+        VlpromptError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise VlpromptError('a plot needs matplotlib; run: pip install "vlprompt[plot]".') from error
+    return Figure(figsize=size, dpi=160, layout="constrained")
+
+
+def png(figure: Any) -> bytes:
     """The same bytes for the same figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -61,6 +61,12 @@ def seeds(cells: Iterable[Cell]) -> str:
     return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
 
 
+def tuned(series: Series) -> str | None:
+    """What a method learns, in percent of the frozen model's parameters, two digits; None where it was not noted."""
+    shares = [run.tuned for members in series.runs.values() for run in members if run.tuned is not None]
+    return f"{100 * max(shares):.2g}" if shares else None
+
+
 def value(run: Result, metric: str) -> float:
     """A metric of a run.
 

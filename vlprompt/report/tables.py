@@ -6,8 +6,9 @@ from functools import partial
 from itertools import groupby
 
 from vlprompt.metrics import harmonic_mean, interval95
-from vlprompt.report.forms import Row, Table
-from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, seeds, value
+from vlprompt.report.continual import continual_table
+from vlprompt.report.forms import Row, Table, table_of
+from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, tuned, value
 from vlprompt.results import ALL_SHOTS, Result
 
 
@@ -95,7 +96,7 @@ def _by_pair(title: str, runs: Sequence[Result], form: str) -> list[str]:
         rows = [(pair, tuple(_cell_at(each, at, metric) for each in series)) for at, pair in enumerate(pairs)]
         rows.append(("average", tuple(_average(each, len(pairs), metric) for each in series)))
         columns = [each.label for each in series]
-        table = _table(f"{title}: {metric} in percent", columns, [(backbone, row) for row in rows], "domains")
+        table = table_of(f"{title}: {metric} in percent", columns, [(backbone, row) for row in rows], "domains")
         tables.append(table.show(form))
     return tables
 
@@ -140,7 +141,7 @@ def _test_time(task: str, runs: Sequence[Result], metric: str) -> Table:
     header = [f"{metric} before", "after", "gain", "ECE before", "after", "s/image"]
     what = f"{task}: {metric} and calibration error (15 bins of equal width) in percent, before and after adapting"
     bare = "" if any(run.metrics for run in runs) else "; no label is known, so there is no accuracy"
-    return _table(what + bare, header, rows)
+    return table_of(what + bare, header, rows)
 
 
 def _test_time_row(series: Series, metric: str) -> Row:
@@ -166,7 +167,7 @@ def _transfer(task: str, runs: Sequence[Result], metric: str) -> Table:
     parts = list(dict.fromkeys(key.removesuffix(ending) for run in runs for key in run.metrics if key.endswith(ending)))
     rows = [(each.backbone, _transfer_row(each, parts, ending)) for each in arrange(runs, lambda _: 0)]
     header = [f"{parts[0]} (source)", *parts[1:], "average of the others"]
-    return _table(f"trained on {task}: {metric} in percent", header, rows)
+    return table_of(f"trained on {task}: {metric} in percent", header, rows)
 
 
 def _transfer_row(series: Series, parts: Sequence[str], ending: str) -> Row:
@@ -182,21 +183,15 @@ def _by_shots(task: str, runs: Sequence[Result], metric: str) -> Table:
     rows = []
     for each in arrange(runs, lambda run: run.shots):
         cells = {at: cell([value(run, metric) for run in members]) for at, members in each.runs.items()}
-        rows.append((each.backbone, (each.label, (*(cells.get(at) for at in columns), _tuned(each)))))
+        rows.append((each.backbone, (each.label, (*(cells.get(at) for at in columns), tuned(each)))))
     if any(row[-1] for _, (_, row) in rows):
-        return _table(f"{task}: {metric} in percent", [*header, "tuned %"], rows)
-    return _table(f"{task}: {metric} in percent", header, [(b, (label, row[:-1])) for b, (label, row) in rows])
-
-
-def _tuned(series: Series) -> str | None:
-    """What a method learns, in percent of the frozen model's parameters, two digits; None where it was not noted."""
-    shares = [run.tuned for members in series.runs.values() for run in members if run.tuned is not None]
-    return f"{100 * max(shares):.2g}" if shares else None
+        return table_of(f"{task}: {metric} in percent", [*header, "tuned %"], rows)
+    return table_of(f"{task}: {metric} in percent", header, [(b, (label, row[:-1])) for b, (label, row) in rows])
 
 
 def _base_to_new(task: str, runs: Sequence[Result], metric: str) -> Table:
     rows = [(each.backbone, _base_new_h(each, metric)) for each in arrange(runs, lambda _: 0)]
-    return _table(f"{task}: {metric} in percent, H of the averages", ["base", "new", "H"], rows)
+    return table_of(f"{task}: {metric} in percent, H of the averages", ["base", "new", "H"], rows)
 
 
 def _base_new_h(series: Series, metric: str) -> Row:
@@ -208,20 +203,6 @@ def _base_new_h(series: Series, metric: str) -> Row:
     return series.label, (*means, Cell(harmonic_mean(means[0].mean, means[1].mean), spread.half, spread.seeds))
 
 
-def _table(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]], first: str = "learner") -> Table:
-    """Rows under the backbones they come with."""
-    cells = [each for _, (_, cells) in rows for each in cells if isinstance(each, Cell)]
-    several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
-    single = "one seed: no interval" if any(each.half is None for each in cells) else ""
-    how = "; without ±, ".join(filter(None, (several, single)))
-    groups = groupby(rows, key=lambda row: row[0])
-    return Table(
-        f"{what}; {how}.",
-        (first, *columns),
-        tuple((title, tuple(row for _, row in group)) for title, group in groups),
-    )
-
-
 BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
     "zero_shot": few_shot_table,
     "few_shot": few_shot_table,
@@ -231,4 +212,5 @@ BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
     "leave_one_out": partial(pairs_table, protocol="leave_one_out"),
     "domain_adaptation": pairs_table,
     "test_time": stream_table,
+    "continual": continual_table,
 }
