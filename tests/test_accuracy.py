@@ -89,6 +89,56 @@ def test_parts_are_rows_of_one_table_in_settings_of_their_own(
     assert "kgcoop" in capsys.readouterr().out
 
 
+STREAM = """# A stream of classes.
+protocol = "continual"
+task = "digits"
+learners = ["linear"]
+masked = ["linear"]
+joint = ["linear"]
+shots = 2
+seeds = [1]
+stream = { tasks = 2, test_shots = 3 }
+
+[set]
+train = { augment = "none", epochs = 1 }
+"""
+
+
+def test_a_stream_of_tasks_is_an_experiment_and_draws_its_pictures(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = '\n[[part]]\nlearners = ["l2p"]\nset.train = { augment = "none", epochs = 1, lr = 0.01 }\n'
+    (place.folder / "stream.toml").write_text(STREAM + part)
+    assert place.command("stream") == 0
+    found = [(each.learner, each.variant, each.train_config["epochs"]) for each in place.lines("stream")]
+    assert found == [("linear", "", 1), ("linear", "mask=classes", 1), ("linear", "tasks=joint", 1), ("l2p", "", 1)]
+    assert {each.examples for each in place.lines("stream")} == {30}
+    assert [len(row) for row in place.lines("stream")[0].extra["matrix"]] == [1, 2]
+    assert "forgetting_chaudhry" in capsys.readouterr().out
+    pictures = {path.name for path in (place.root / "benchmarks/results").glob("*.png")}
+    assert pictures == {"stream-matrix.png", "stream-tasks.png", "stream-usage.png"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tasks = 2", "task = 2", "unknown setting of a stream 'task'; did you mean 'tasks'"),
+        ("tasks = 2", 'tasks = "2"', "stream.tasks is '2'; it must be of type int"),
+        ("tasks = 2", "tasks = 11", "give 2 to 10"),
+        ('"continual"', '"zero_shot"', "takes no masked, no joint and no stream"),
+        ('masked = ["linear"]', 'masked = ["linea"]', "did you mean 'linear'"),
+        ("shots = 2", "shots = [2]", "one number"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_one_line(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str
+) -> None:
+    (place.folder / "stream.toml").write_text(STREAM.replace(old, new, 1))
+    assert place.command("stream") in (1, 2)
+    assert said in capsys.readouterr().err
+    assert not (place.root / "benchmarks").exists()
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [

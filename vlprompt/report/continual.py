@@ -69,4 +69,4 @@ def _matrix(task: str, series: Series) -> Table:
     cells: Sequence[tuple[str, Row]] = [
         (series.backbone, (f"after task {t + 1}", (*row, *[None] * (width - len(row))))) for t, row in enumerate(rows)
     ]
-    return table_of(f"{task}, {series.label}: top1 in percent", header, cells, series.label)
+    return table_of(f"{task}, {series.label}: top1 in percent", header, cells, "accuracy on")

@@ -1,0 +1,91 @@
+"""What a learner says of an image does not depend on the images beside it: alone, by sevens, 64 at once."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import vlprompt as vp
+from tests.learners.conftest import random_clip
+from tests.learners.vits import NAMES, batch_for, small_vit, stirred
+from vlprompt import learners
+from vlprompt.data import Example, Task
+from vlprompt.data.batch import Batch
+
+VISION: dict[str, dict[str, Any]] = {
+    "vpt (deep)": {"n_prompts": 3},
+    "vpt (shallow)": {"n_prompts": 3, "depth": 1},
+    "full": {},
+    "linear": {},
+    "partial": {"k": 1},
+    "mlp": {"k": 3},
+    "side": {"pretrained": False},
+    "bias": {},
+    "norm": {},
+    "adapter": {"reduction": 4},
+    "lora": {"rank": 2},
+    "l2p": {"pool": 6, "length": 3, "top": 2},
+    "dual_prompt": {"general_layers": [0], "expert_layers": [1, 2], "general_length": 2, "expert_length": 2},
+    "dual_prompt (layer keys)": {"general_layers": [0], "expert_layers": [1, 2], "layer_keys": True},
+    "coda_prompt": {"components": 3, "length": 4, "layers": [0, 2]},
+}
+TASKS = ("l2p", "dual_prompt", "coda_prompt")
+SIZES = (1, 7, 64)
+
+
+def grown(name: str, backbone: Any, **changes: Any) -> Any:
+    """A learner with every tensor stirred; of those that learn task after task, at their second."""
+    method = name.partition(" ")[0]
+    kind = learners.learner_class(method)
+    config = learners.make_config(type(learners.variant(method)[1].config), {**VISION[name], **changes})
+    learner: Any = kind(backbone, NAMES[:3] if method in TASKS else NAMES, config)
+    if method in TASKS:
+        learner.begin_task(Task("second", NAMES, train=(Example(0, 3), Example(1, 4))))
+    stirred(learner)
+    for tensor in learner.found().values():
+        tensor.data = tensor.data.double()
+    learner.eval()
+    if getattr(learner, "head", None) is not None:  # no class is everybody's answer
+        with torch.no_grad():
+            learner.head.bias -= learner.predict(batch_for(backbone, 64)).mean(dim=0)
+    return learner
+
+
+def check(learner: Any, batch: Batch) -> None:
+    """Scores of 64 images agree however they are cut; these images differ in their answers, or nothing is shown."""
+    whole = learner.predict(batch)
+    assert len(set(whole.argmax(dim=1).tolist())) > 1
+    for size in SIZES:
+        parts = []
+        for first in range(0, len(batch), size):
+            rows = slice(first, first + size)
+            held = {name: each[rows] for name, each in vars(batch).items() if isinstance(each, torch.Tensor)}
+            parts.append(learner.predict(Batch(**held)))
+        found = torch.cat(parts)
+        assert torch.allclose(found, whole, rtol=1e-9, atol=1e-9), f"batches of {size}"
+        assert torch.equal(found.argmax(dim=1), whole.argmax(dim=1)), f"batches of {size}"
+
+
+@pytest.fixture(scope="module")
+def vit() -> vp.Vit:
+    return small_vit()
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_on_a_vit(name: str, vit: vp.Vit) -> None:
+    check(grown(name, vit), batch_for(vit, 64))
+
+
+@pytest.mark.parametrize("name", ["vpt (deep)", "vpt (shallow)", "linear", "mlp", *TASKS])
+def test_on_the_image_tower_of_a_clip(name: str) -> None:
+    clip = random_clip()
+    layers = {"dual_prompt": {"expert_layers": [1]}, "coda_prompt": {"layers": [0, 1]}}
+    batch = batch_for(clip, 64)  # type: ignore[arg-type]
+    check(grown(name, clip, **layers.get(name, {})), batch)
+
+
+def test_the_check_sees_a_vote_and_a_reshape(vit: vp.Vit) -> None:
+    """The faults of published code that it is there for (vision.md lists them as batch votes and mixed prompts)."""
+    for name, change in (("l2p", {"vote": "batch"}), ("dual_prompt", {"reference_quirks": True})):
+        with pytest.raises(AssertionError, match="batches of"):
+            check(grown(name, vit, **change), batch_for(vit, 64))
