@@ -17,7 +17,7 @@ from vlprompt import checkpoint, train
 from vlprompt.data import EncodedBatches, FeatureBatches, FeatureStore, ImageBatches, transforms
 from vlprompt.data.images import Example, Files, Item
 from vlprompt.data.pixels import Pixels
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 from vlprompt.learners import CoOp, CoOpConfig
 from vlprompt.recipe import learning_rate
 
@@ -236,3 +236,11 @@ def test_kill_nine_in_mid_training_changes_nothing(augment: str, tmp_path: Path)
     started["whole"].communicate()
     weights = [(folder / "prompt" / "prompt.safetensors").read_bytes() for folder in folders.values()]
     assert weights[0] == weights[1]
+
+
+def test_steps_that_end_within_the_warm_up_are_warned_of(clip: vp.Clip, batches: FeatureBatches) -> None:
+    config = vp.TrainConfig(epochs=9, steps=3, batch_size=4)  # an epoch has three steps, all of them warm-up
+    with pytest.warns(VlpromptWarning, match=r"3 steps end within the warm-up, which is 3 steps here.*warmup_epochs=0"):
+        vp.fit(coop(clip), batches, config)
+    for enough in (replace(config, steps=4), replace(config, warmup="none"), replace(config, warmup_epochs=0)):
+        vp.fit(coop(clip), batches, enough)  # a warning would be an error here

@@ -18,7 +18,7 @@ from vlprompt import checkpoint, feed
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError, out_of_memory
+from vlprompt.errors import VlpromptError, out_of_memory, warn
 from vlprompt.learners.base import PromptLearner
 from vlprompt.recipe import TrainConfig, rate_at
 from vlprompt.track import Silent, Tracker
@@ -89,6 +89,7 @@ def fit(
     losses, first = run.resume()
     clock = _Clock(data)
     length = min(config.epochs, (config.steps or math.inf) / len(data))  # in epochs, the last perhaps not whole
+    _need_more_than_a_warmup(config, length, len(data))
     for epoch in range(first, math.ceil(length)):
         losses.append(_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
         learner.end_epoch(epoch + 1, math.ceil(length))
@@ -98,6 +99,16 @@ def fit(
     run.finish()
     learner.eval()
     return TrainReport(tuple(losses), time.perf_counter() - began, run.size, first, clock.waiting)
+
+
+def _need_more_than_a_warmup(config: TrainConfig, length: float, steps: int) -> None:
+    """Warn of a training that a limit of steps ends before its learning rate has come up; `length` in epochs."""
+    if config.steps and config.warmup != "none" and length <= config.warmup_epochs:
+        warn(
+            f"{config.steps} steps end within the warm-up, which is {config.warmup_epochs * steps} steps here: the "
+            f"learning rate never comes up from {config.warmup_lr:g} to {config.lr:g}; give more steps, larger batches "
+            "or warmup_epochs=0."
+        )
 
 
 def _epoch(
