@@ -7,7 +7,7 @@ tasks before anew, without training, so that the learner has the shape it had, a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,17 @@ class Course:
     Attributes:
         rows: Accuracies after each task so far.
         seconds: Spent on training.
+        waited: Of these, until images were read.
     """
 
     rows: Rows
-    seconds: float
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def after(self, row: list[float], report: TrainReport) -> "Course":
+        """One task further."""
+        waited = self.waited + report.waiting * report.seconds
+        return Course([*self.rows, row], self.seconds + report.seconds, waited)
 
 
 def check(bench: Bench, entry: Entry, stream: Stream, *, masked: bool) -> None:
@@ -97,12 +104,11 @@ def run(
             learner.begin_task(stage)
         report = bench.fit(plan, stage, f"task{number + 1}")
         scores, _ = bench.judge(entry.around(learner), stage, stream.judged(number))
-        course = Course(
-            [*course.rows, [each.metrics["top1"] for each in scores.values()]], course.seconds + report.seconds
-        )
+        course = course.after([each.metrics["top1"] for each in scores.values()], report)
         if number + 1 < len(stream.stages):  # after the last there is the result
             _keep(learner, course, state)
-    whole = TrainReport(report.losses, course.seconds, _learned(learner), report.resumed_from)
+    waiting = course.waited / course.seconds if course.seconds else 0.0
+    whole = TrainReport(report.losses, course.seconds, _learned(learner), report.resumed_from, waiting)
     more = {"matrix": course.rows, **notes, **_usage(bench, plan, stream)}
     result = bench.keep(plan, scores, whole, notes=more, summary=lambda _: summary(course.rows))
     state.unlink(missing_ok=True)
@@ -142,13 +148,13 @@ def _keep(learner: PromptLearner[Any], course: Course, path: Path) -> None:
     """Write what a run needs to go on after a task."""
     tensors = {f"prompt/{name}": tensor for name, tensor in {**learner.trainable(), **learner.found()}.items()}
     tensors |= {f"memory/{name}": tensor for name, tensor in learner.memory().items()}
-    checkpoint.save_state(path, tensors, {"rows": course.rows, "seconds": course.seconds})
+    checkpoint.save_state(path, tensors, asdict(course))
 
 
 def _taken_up(learner: PromptLearner[Any], stream: Stream, path: Path) -> Course:
     """How far an interrupted run had come, the learner brought there; the beginning where there is none."""
     if not path.is_file():
-        return Course([], 0.0)
+        return Course([])
     tensors, meta = checkpoint.load_state(path)
     course = Course(**meta)  # type: ignore[arg-type]
     for stage in stream.stages[1 : len(course.rows)]:

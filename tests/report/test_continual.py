@@ -56,7 +56,7 @@ def test_a_row_has_every_average_and_definition_and_the_matrices_follow() -> Non
     assert BY_PROTOCOL["continual"] is continual_table
     table = continual_table(RUNS, "markdown")
     first, *matrices = table.split("\n\ndigits/3-tasks, ")
-    header = [line for line in first.splitlines() if line.startswith("| learner")][0]
+    header = next(line for line in first.splitlines() if line.startswith("| learner"))
     assert [name.strip() for name in header.strip("|").split("|")][1:] == [
         "average", "curve mean", "forgetting_max", "forgetting_chaudhry", "backward_transfer", "forgetting_stepwise",
         "tuned %",
@@ -123,5 +123,5 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
         plots.draw_continual(JOINT, tmp_path / "a.png")
     with pytest.raises(UsageError, match="no result of continual"):
         plots.draw_continual([], tmp_path / "a.png")
-    with pytest.raises(UsageError, match="must end in .png"):
+    with pytest.raises(UsageError, match=r"must end in \.png"):
         plots.draw_continual(RUNS, tmp_path / "a.pdf")
