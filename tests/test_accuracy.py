@@ -97,7 +97,7 @@ masked = ["linear"]
 joint = ["linear"]
 shots = 2
 seeds = [1]
-stream = { tasks = 2, test_shots = 3 }
+stream = { tasks = 2, test_shots = 1 }
 
 [set]
 train = { augment = "none", epochs = 1 }
@@ -112,7 +112,7 @@ def test_a_stream_of_tasks_is_an_experiment_and_draws_its_pictures(
     assert place.command("stream") == 0
     found = [(each.learner, each.variant, each.train_config["epochs"]) for each in place.lines("stream")]
     assert found == [("linear", "", 1), ("linear", "mask=classes", 1), ("linear", "tasks=joint", 1), ("l2p", "", 1)]
-    assert {each.examples for each in place.lines("stream")} == {30}
+    assert {each.examples for each in place.lines("stream")} == {10}
     assert [len(row) for row in place.lines("stream")[0].extra["matrix"]] == [1, 2]
     assert "forgetting_chaudhry" in capsys.readouterr().out
     pictures = {path.name for path in (place.root / "benchmarks/results").glob("*.png")}

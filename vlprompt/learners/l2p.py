@@ -12,6 +12,9 @@ here each image chooses for itself unless `vote` is "batch". The port adds the c
 that only shifts where they start. The authors clip the gradient's norm with that of the frozen weights in it; here, as
 in the port, it is the norm of what is learned. Images are normalised as the model was trained, theirs are not. Classes
 that no task has brought yet have no score.
+
+On a CLIP (here, in `dual_prompt` and in `coda_prompt`) prompts enter the image tower, and q and what the head reads lie
+in the joint space with text, behind the tower's projection; words play no part.
 """
 
 from collections.abc import Sequence

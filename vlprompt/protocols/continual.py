@@ -13,6 +13,7 @@ frozen model with one prompt for all tasks); and training on all tasks at once, 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from vlprompt import stages
@@ -63,20 +64,23 @@ def run(
         streams[seed] = over_domains(drawn, order) if domains else in_stages(drawn, tasks, order)
     masked = [replace(entry, changed={**entry.changed, "mask": "classes"}) for entry in masked]
     joint = [replace(entry, changed={**entry.changed, "tasks": "joint"}) for entry in joint]
-    first = streams[seeds[0]]
+    for stream in list(streams.values())[:1]:
+        _check(bench, stream, entries, masked, joint)
+    for entry, (seed, stream) in product((*entries, *masked), streams.items()):
+        options: dict[str, Any] = {"masked": entry in masked, "shots": shots * entry.learns, "seed": seed}
+        yield stages.run(bench, "continual", entry, stream, **options, notes=_notes(stream))
+    for entry, (seed, stream) in product(joint, streams.items()):
+        yield _at_once(bench, entry, stream, shots * entry.learns, seed)
+
+
+def _check(
+    bench: Bench, stream: Stream, entries: Sequence[Entry], masked: Sequence[Entry], joint: Sequence[Entry]
+) -> None:
+    """Say before anything runs what an entry cannot do."""
     for entry in (*entries, *masked):
-        stages.check(bench, entry, first, masked=entry in masked)
+        stages.check(bench, entry, stream, masked=entry in masked)
     for entry in joint:
-        bench.check(entry, first.joint(), first.judged(len(first.stages) - 1))
-    for entry in (*entries, *masked):
-        for seed, stream in streams.items():
-            count, about = shots if entry.learns else 0, _notes(stream)
-            yield stages.run(
-                bench, "continual", entry, stream, masked=entry in masked, shots=count, seed=seed, notes=about
-            )
-    for entry in joint:
-        for seed, stream in streams.items():
-            yield _at_once(bench, entry, stream, shots, seed)
+        bench.check(entry, stream.joint(), stream.judged(len(stream.stages) - 1))
 
 
 def _drawn(task: Task, shots: int, test_shots: int | None, seed: int) -> Task:
@@ -92,9 +96,8 @@ def _at_once(bench: Bench, entry: Entry, stream: Stream, shots: int, seed: int) 
     def average(measured: Mapping[str, float]) -> dict[str, float]:
         return {"average_accuracy": math.fsum(measured[f"{part}_top1"] for part in judged) / len(judged)}
 
-    count = shots if entry.learns else 0
     return bench.run(
-        "continual", entry, stream.joint(), judged, shots=count, seed=seed, notes=_notes(stream), summary=average
+        "continual", entry, stream.joint(), judged, shots=shots, seed=seed, notes=_notes(stream), summary=average
     )
 
 
