@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt import checkpoint, feed
+from vlprompt.backbones.products import fast_products
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
@@ -45,6 +46,7 @@ class TrainReport:
     waiting: float = 0.0
 
 
+@fast_products()
 def fit(
     learner: PromptLearner[Any],
     data: Task | Batches,
