@@ -40,7 +40,7 @@ def small_vit(precision: str) -> vp.Vit:
 
 
 def reads_text(method: str) -> bool:
-    return learners.learner_class(method).reads is Reads.TEXT
+    return learners.learner_class(method).reads.of_texts
 
 
 @pytest.fixture(scope="module")

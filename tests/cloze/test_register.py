@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from vlprompt import cloze, learners
-from vlprompt.learners.base import Reads
 
 
 def test_every_file_of_the_folder_is_a_method_or_said_to_be_none() -> None:
@@ -13,7 +12,7 @@ def test_every_file_of_the_folder_is_a_method_or_said_to_be_none() -> None:
     assert files >= cloze.SHARED
     for name in files - cloze.SHARED:
         assert name in learners.names()
-        assert learners.learner_class(name).reads is Reads.TEXT
+        assert learners.learner_class(name).reads.of_texts
         assert learners.learner_class(name).method() == name
         assert learners.variants(name)
 

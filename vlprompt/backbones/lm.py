@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
@@ -36,6 +37,7 @@ class LanguageModel(nn.Module):
         precision: "fp32" or "bf16", the type the model computes in; prompts stay float32.
         vocabulary: Its tokenizer.
         head: "rows only", or "whole vocabulary" where the model does more with its scores than the head says.
+        linear: Whether scores are the head's rows times the state; some models bend them afterwards.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LanguageModel(nn.Module):
         probe, words = self._probe(), self._some_words
         if not self._close(self.scores(probe, words), self._whole(probe)[:, words]):
             self.head = "whole vocabulary"
+        self.linear = self.head == "rows only" and self._is_linear(probe, words)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -101,6 +104,11 @@ class LanguageModel(nn.Module):
     def width(self) -> int:
         """D, the width of an input embedding."""
         return self.table.shape[1]
+
+    @property
+    def state_width(self) -> int:
+        """E, the width of the state that enters the head's last layer."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
 
     @property
     def vocabulary_size(self) -> int:
@@ -144,10 +152,29 @@ class LanguageModel(nn.Module):
         return self._by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
 
     def states(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
-        """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them."""
-        if self.head == "whole vocabulary":
-            raise UsageError(f"{self.name} does more with its scores than its head says; its states cannot be used.")
+        """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them.
+
+        Raises:
+            UsageError: The model's scores are not these states times the head's rows.
+        """
+        self.check_linear()
         return self._by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
+
+    def check_linear(self) -> None:
+        """Raise UsageError where the model's scores are not a state times the head's rows."""
+        if not self.linear:
+            raise UsageError(f"{self.name} does more with its scores than its head says; its states cannot be used.")
+
+    def readout(self, texts: Sequences) -> Tensor:
+        """What is worth keeping of texts: states (B, E), or scores (B, V) where states do not lead to scores."""
+        return self.states(texts) if self.linear else self.scores(texts, torch.arange(self.vocabulary_size))
+
+    def words_of(self, readout: Tensor, words: Tensor) -> Tensor:
+        """Scores (B, W) of (W,) words, from what `readout` gave."""
+        if not self.linear:
+            return readout[:, words.to(self.device)]
+        weight, bias = self.word_rows(words)
+        return F.linear(readout, weight.to(readout), None if bias is None else bias.to(readout))
 
     def hidden(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """The last layer's states (B, D) at the read-out, before any head."""
@@ -249,6 +276,12 @@ class LanguageModel(nn.Module):
         parts = list(texts.by_length(self.chunk_tokens))
         found = torch.cat([answer(texts.take(part)) for part in parts])
         return found[torch.cat(parts).argsort()]
+
+    def _is_linear(self, probe: Sequences, words: Tensor) -> bool:
+        """Whether the probe's states times the rows of some words are the model's scores."""
+        states = self._read(probe, NOTHING, lambda states: states)
+        weight, bias = self.word_rows(words)
+        return self._close(F.linear(states, weight, bias), self._whole(probe)[:, words])
 
     def _check_blank(self) -> None:
         """Refuse a model that no blank can be given to."""

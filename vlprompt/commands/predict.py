@@ -7,9 +7,9 @@ from typing import Any
 from tyro.conf import Positional
 
 from vlprompt import learners
-from vlprompt.backbones import load_backbone, load_lm
+from vlprompt.backbones import LanguageModel, load_backbone, load_lm
 from vlprompt.errors import UsageError
-from vlprompt.learners.base import PromptLearner, Reads
+from vlprompt.learners.base import PromptLearner
 from vlprompt.runner import Entry
 from vlprompt.settings import by_owner
 from vlprompt.text_cli import text_of
@@ -51,7 +51,7 @@ def run(
         if entry.over:
             raise UsageError(f"--adapt {adapt}: what is adapted is the prompt in {prompt}; give {entry.method} alone.")
         learner = entry.kind.over(learner, entry.config)
-    texts = learner.reads is Reads.TEXT
+    texts = learner.reads.of_texts
     given: list[Any] = [text_of(item) for item in items] if texts else list(items)
     for item, answer in zip(items, learner.classify(given), strict=True):
         if json:
@@ -65,7 +65,7 @@ def _load(
 ) -> PromptLearner[Any]:
     """A saved prompt on the backbone it was trained with, or the one that is named."""
     frozen: Any
-    if learners.learner_class(learners.kept_in(prompt, "method")).reads is Reads.TEXT:
+    if LanguageModel in learners.learner_class(learners.kept_in(prompt, "method")).takes:
         frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
     else:
         name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
