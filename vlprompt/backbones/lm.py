@@ -139,6 +139,11 @@ class LanguageModel(nn.Module):
         """Ids (...) -> float32 embeddings (..., D), without positions."""
         return at_least_float32(self.model.get_input_embeddings()(ids.to(self.device)))
 
+    def word_table(self) -> tuple[Tensor, list[str]]:
+        """(V, D) float32 embeddings of the words that the tokenizer has, and how it spells them."""
+        ids = list(range(min(len(self.table), len(self.vocabulary.tokenizer))))
+        return self.embed_tokens(torch.tensor(ids)), self.vocabulary.shown(ids)
+
     def word_rows(self, words: Tensor) -> tuple[Tensor, Tensor | None]:
         """The head's (W, E) rows and (W,) biases for (W,) words, float32."""
         weight, bias = rows_of(self.model, words.to(self.device))

@@ -78,6 +78,14 @@ class AutoPrompt(ClozeLearner):
         """The trigger as the vocabulary spells it."""
         return tuple(self.backbone.vocabulary.shown(self.trigger.tolist()))
 
+    def found_words(self) -> dict[str, tuple[str, ...]]:
+        """The trigger."""
+        return {"trigger": self.words}
+
+    def soft_tokens(self) -> dict[str, Tensor]:
+        """None: what is found are words."""
+        return {}
+
     def found(self) -> dict[str, Tensor]:
         """The trigger."""
         return {"trigger": self.trigger}

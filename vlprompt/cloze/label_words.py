@@ -82,6 +82,10 @@ class LabelWords(FrozenCloze):
         decode = self.backbone.vocabulary.tokenizer.decode
         return tuple(tuple(decode([piece]).strip() for piece in own) for own in self.ids.tolist())
 
+    def found_words(self) -> dict[str, tuple[str, ...]]:
+        """The words of each class, by its name."""
+        return dict(zip(self.classes, self.words, strict=True))
+
     def found(self) -> dict[str, Tensor]:
         """The words."""
         return {"ids": self.ids}

@@ -175,6 +175,10 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         """Learned tokens (..., D) that stand among the words of a text, by name; by default none."""
         return {}
 
+    def found_words(self) -> Mapping[str, Sequence[str]]:
+        """Words that training has found, by what they stand for; by default none."""
+        return {}
+
     def prepare(self, train: Batches, val: Batches | None) -> None:
         """Look at the training set once before the first step; methods that are solved do their work here."""
 
