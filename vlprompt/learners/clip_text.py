@@ -16,6 +16,7 @@ from vlprompt.backbones.clip import Clip
 from vlprompt.classifier import template_features
 from vlprompt.data.batch import Batch
 from vlprompt.data.texts import Text
+from vlprompt.errors import warn
 from vlprompt.learners.backbone import TextEncoder
 from vlprompt.learners.base import PromptLearner, Reads, Variant, texts_of
 from vlprompt.recipe import TrainConfig
@@ -50,7 +51,12 @@ class WholeTexts:
         tokens = self.clip.tokenizer
         room = tokens.context_length - len(tokens.lead) - len(tokens.tail)
         words = [" ".join(text.values()) for text in texts]
-        rows = [[*tokens.lead, *tokens.check(tokens.pieces(each)[:room]), *tokens.tail] for each in words]
+        pieces = [tokens.pieces(each)[:room] for each in words]
+        used = {piece for row in pieces for piece in row}
+        if tokens.known is not None and (new := used - tokens.known):
+            share = f"{len(new)} of the {len(used)} words of these texts"
+            warn(f"{self.clip.name} was never trained on {share}; use another CLIP.")
+        rows = [[*tokens.lead, *row, *tokens.tail] for row in pieces]
         return self.clip.encode_text(self.clip.prompt_of(tokens.pad_rows(rows, words)))[0]
 
 
