@@ -59,7 +59,7 @@ def test_trainer_evaluator_results_checkpoints_and_report_know_no_text() -> None
 
 
 def test_nothing_that_serves_both_leads_to_a_cloze() -> None:
-    """Not even by way of what it imports, the package's own list of names apart: `learners` finds the folder by name."""
+    """Not even by way of what it imports, the package's own list of names apart; `learners` finds the folder late."""
     root = Path(learners.__file__).parents[1]
     files = {".".join(p.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"): p
              for p in root.rglob("*.py")}  # fmt: skip
