@@ -152,7 +152,9 @@ def test_bfloat16_gives_nearly_the_same_scores(
     a = exact.predict(whole_batch(exact, task, store)).softmax(dim=1)
     b = rough.predict(whole_batch(rough, task, store)).softmax(dim=1)
     assert b.isfinite().all()
-    assert (a.argmax(dim=1) == b.argmax(dim=1)).float().mean() > 0.8
+    best = a.topk(2, dim=1).values
+    near = best[:, 0] - best[:, 1] < 0.05  # which of two that are level comes first is no difference
+    assert ((a.argmax(dim=1) == b.argmax(dim=1)) | near).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("method", STEPPED)
