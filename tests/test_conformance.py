@@ -277,6 +277,15 @@ def test_the_same_seed_gives_the_same_bytes(method: str, clip: Model, task: vp.T
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_learned_tokens_are_as_wide_as_words_and_known_by_their_start(method: str, clip: Model, task: vp.Task) -> None:
+    learner = build(method, clip, task).eval()
+    again = type(learner)(clip, learner.classes, learner.config, seed=learner.seed).eval()
+    for name, tokens in learner.soft_tokens().items():
+        assert tokens.shape[-1] == clip.word_table()[0].shape[1]
+        assert torch.equal(tokens, again.soft_tokens()[name]), "what `vlprompt show` compares with"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_configuration_survives_json_and_refuses_unknown_keys(method: str) -> None:
     for variant in learners.variants(method).values():
         kind = type(variant.config)
