@@ -20,6 +20,7 @@ from vlprompt.commands import (
     list,  # noqa: A004
     predict,
     report,
+    show,
     test_time,
     zero_shot,
 )
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "continual": continual.run,
     "cloze": cloze.run,
     "predict": predict.run,
+    "show": show.run,
     "report": report.run,
     "cache": cache.run,
 }
