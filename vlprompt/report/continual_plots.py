@@ -10,7 +10,7 @@ from vlprompt.checkpoint import write_files
 from vlprompt.errors import UsageError
 from vlprompt.report.continual import curve, mean_matrix
 from vlprompt.report.plots import COLOURS, INK, MARKERS, PALE, SOFT, check_png, new_figure, png
-from vlprompt.report.series import Cell, Series, arrange, by_task, seeds
+from vlprompt.report.series import Cell, Series, arrange, by_task
 from vlprompt.results import Result
 
 Panels = Sequence[tuple[str, Series]]  # titles and what stands below them
@@ -129,8 +129,8 @@ def _heat_maps(
         image = axes.imshow(filled, vmin=limits[0], vmax=limits[1], cmap="viridis", aspect="auto")
         _numbers(axes, grid, form, above=sum(limits) / 2)
         axes.set_yticks(range(len(grid)), [str(t + 1) for t in range(len(grid))])
-        if wide <= 10:  # more would run into one another
-            axes.set_xticks(range(wide), [str(i + 1) for i in range(wide)])
+        step = 1 if wide <= 10 else 10  # more would run into one another
+        axes.set_xticks(range(step - 1, wide, step), [str(i + 1) for i in range(step - 1, wide, step)])
     figure.colorbar(image, ax=figure.axes, shrink=0.7)
     figure.supxlabel(note, fontsize=8, color=SOFT, x=0.01, ha="left")
     return figure
@@ -153,5 +153,5 @@ def _frame(axes: Any, across: str, down: str) -> None:
 
 def _over(cells: Sequence[Cell]) -> str:
     """What the numbers are means of."""
-    count = seeds(cells)
-    return f"mean over {count} seeds" if count else "one seed"
+    counts = sorted({each.seeds for each in cells})
+    return "one seed" if counts == [1] else f"mean over {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds"
