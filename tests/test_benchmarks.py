@@ -24,6 +24,7 @@ from benchmarks.speed import (
     tpt,
     tpt_memory,
     vpt,
+    waiting,
 )
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
@@ -39,11 +40,9 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    texts = ["cloze_head", "soft_verbalizer"]
-    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt"]
-    assert command.known() == sorted(wanted + texts)
     folder = ROOT / "benchmarks" / "speed"
-    assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
+    measuring = [path.stem for path in folder.glob("*.py") if "\\ndef run(quick: bool" in path.read_text()]
+    assert command.known() == sorted(measuring)
 
 
 def test_the_quick_text_side_agrees_with_the_plain_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +62,13 @@ def test_the_quick_vpt_step_agrees_with_the_plain_way(tmp_path: Path) -> None:
     assert step["figures"]["scores_apart"] < 1e-5
     assert step["figures"]["gradient_apart"] < 1e-4
     assert linear["figures"]["times_faster"] > 1
+
+
+def test_the_quick_passes_over_images_are_equal_kept_or_not(tmp_path: Path) -> None:
+    assert measure.main(waiting.run, ["--quick", "--results", str(tmp_path / "r.jsonl")]) == 0
+    found = read(tmp_path / "r.jsonl")
+    assert [line["setting"]["images"] for line in found] == ["plain", "plain", "random crops", "random crops"]
+    assert all(0 < line["figures"]["kept_waiting_share"] < 1 for line in found[1::2])
 
 
 def test_the_quick_cloze_agrees_with_the_models_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
