@@ -41,7 +41,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
     folder = ROOT / "benchmarks" / "speed"
-    measuring = [path.stem for path in folder.glob("*.py") if "\\ndef run(quick: bool" in path.read_text()]
+    measuring = [path.stem for path in folder.glob("*.py") if "\ndef run(quick: bool" in path.read_text()]
     assert command.known() == sorted(measuring)
 
 
