@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vlprompt.evaluate import Scores, evaluate
 from vlprompt.learners.base import PromptLearner, Reads, Variant
 from vlprompt.locks import alone
 from vlprompt.outcome import complete, joint_hash, keep_predictions, without_path
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig
 from vlprompt.results import Result
 from vlprompt.track import Console, Silent, Tracker
@@ -108,6 +110,7 @@ class Bench:
         fresh: Run again what already has a result.
         quiet: No progress bars.
         results: Where result lines go instead of `results.jsonl` in `out`.
+        team: The processes that train together; the first judges, writes and tells the others.
         share: Judge only this part of each stream, and leave the result to whoever judges the last part.
     """
 
@@ -119,6 +122,7 @@ class Bench:
     fresh: bool = False
     quiet: bool = False
     results: Path | None = None
+    team: Team = ALONE
     share: shares.Share | None = None
 
     def __post_init__(self) -> None:
@@ -164,25 +168,37 @@ class Bench:
         config = self._training(entry.parts[-1], shots, train.name, seed)
         learner = self._build(entry, train, judged, seed=seed)
         result = self._describe(protocol, entry, learner, config, [train, *judged.values()], shots, seed)
-        known = None if self.fresh else self._known(result.key)
-        if known is not None:
+        if known := self._told(None if self.fresh else self._known(result.key)):
             return known
         report = self._train(entry, learner, train, config, result)
+        if told := None if self.team.leads else self._told(None):
+            return told
         folder = _folder(protocol, entry, train, shots, seed)
         learner.save(self.out / "prompts" / folder)
-
-        def finish(scores: Mapping[str, Scores], earlier: Mapping[str, Scores]) -> Result:
-            for part, task in judged.items():
-                if not scores[part].metrics:
-                    keep_predictions(self.out / "predictions" / f"{folder}{part}.csv", task, scores[part])
-            done = complete(replace(result, extra=notes or {}), scores, earlier, report)
-            results.append(self.results_file, done)
-            return done
-
+        extra = {**(notes or {}), **({"processes": self.team.size} if self.team.size > 1 else {})}
+        finish = partial(self._finish, replace(result, extra=extra), report, judged, self.out / "predictions" / folder)
         whole = entry.around(learner)
         if self.share:
             return self._judge_share(self.share, whole, train, judged, finish, place=self._place(result), before=before)
         return finish(*self._judge(whole, train, judged, before=before))
+
+    def _finish(
+        self,
+        result: Result,
+        report: TrainReport,
+        judged: Mapping[str, Task],
+        predictions: Path,
+        scores: Mapping[str, Scores],
+        earlier: Mapping[str, Scores],
+    ) -> Result:
+        """Keep what came out."""
+        for part, task in judged.items():
+            if not scores[part].metrics:
+                keep_predictions(predictions.with_name(f"{predictions.name}{part}.csv"), task, scores[part])
+        done = complete(result, scores, earlier, report)
+        results.append(self.results_file, done)
+        self._told(done)
+        return done
 
     def _train(
         self, entry: Entry, learner: PromptLearner[Any], train: Task, config: TrainConfig, result: Result
@@ -193,7 +209,8 @@ class Bench:
         def training() -> TrainReport:
             state = place.with_suffix(".safetensors")
             with closing(self._tracker(entry, config, result.seed)) as tracker:
-                return fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
+                own = partial(fit, state=state, workers=self.workers, team=self.team)
+                return own(learner, train, config, store=self.store, tracker=tracker)
 
         return shares.trained_once(learner, place, training) if self.share and entry.learns else training()
 
@@ -266,8 +283,13 @@ class Bench:
         """The result of an equal run, if there is one."""
         return results.latest(results.read(self.results_file), key) if self.results_file.exists() else None
 
+    def _told(self, result: Result | None) -> Result | None:
+        """What the first of several processes knows, for all of them."""
+        line = self.team.told(result.to_json() if result else "")
+        return Result.from_json(line) if line else None
+
     def _tracker(self, entry: Entry, config: TrainConfig, seed: int) -> Tracker:
-        if self.quiet or not config.epochs:
+        if self.quiet or not config.epochs or not self.team.leads:
             return Silent()
         epochs = config.epochs if not config.steps else None  # unknown here where steps are the limit
         return Console(epochs, f"{entry.label} seed {seed}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vlprompt import parallel
 from vlprompt.backbones import load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
@@ -66,7 +67,8 @@ class Texts:
         """The language model and where results go."""
         lm = load_lm(self.backbone, kind=self.kind, precision=self.precision, device=self.device)
         training = by_owner(self.set).get("train", {})
-        return Bench(lm, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json)
+        team = parallel.started()
+        return Bench(lm, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json, team=team)
 
 
 def text_of(given: str) -> str | Mapping[str, str]:

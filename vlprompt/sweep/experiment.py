@@ -20,14 +20,15 @@ from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
 TEST_TIME = "test_time"
-TAKES: Mapping[str, frozenset[str]] = {  # what there is to say of a protocol besides learners and seeds
-    FEW_SHOT: frozenset({"shots", "grid"}),
-    "base_to_new": frozenset({"shots"}),
-    **{protocol: frozenset({"shots", "targets"}) for protocol in TRANSFER},
+TAKES: Mapping[str, frozenset[str]] = {  # what only some protocols take
+    FEW_SHOT: frozenset({"shots", "seeds", "grid"}),
+    "base_to_new": frozenset({"shots", "seeds"}),
+    **{protocol: frozenset({"shots", "seeds", "targets"}) for protocol in TRANSFER},
     "zero_shot": frozenset(),
-    ADAPTATION: frozenset({"pseudo", "pairs"}),
-    TEST_TIME: frozenset({"shots", "shares"}),
+    ADAPTATION: frozenset({"seeds", "pseudo", "pairs"}),
+    TEST_TIME: frozenset({"shots", "seeds", "shares"}),
 }
+OWN = frozenset[str]().union(*TAKES.values())
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,14 @@ class Experiment:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
         if self.protocol not in TAKES:
             raise unknown("protocol", self.protocol, TAKES)
-        if bool(self.targets) != (self.protocol in TRANSFER):
-            raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
-        if (self.pseudo or self.pairs) and self.protocol != ADAPTATION:
-            raise UsageError(f"{self.protocol} takes no pseudo and no pairs; {ADAPTATION} does.")
-        listed = all(isinstance(tried, list) for tried in self.grid.values())
-        if self.grid and not (listed and self.protocol == FEW_SHOT):
-            raise UsageError(f"grid is {self.grid!r}; it is for {FEW_SHOT}, a list of values for each setting.")
+        for key in sorted(OWN - TAKES[self.protocol] - {"shots", "shares"}):
+            if getattr(self, key):
+                able = [protocol for protocol, keys in TAKES.items() if key in keys]
+                raise UsageError(f"{self.protocol} takes no {key}; {', '.join(able)} can use it.")
+        if "targets" in TAKES[self.protocol] and not self.targets:
+            raise UsageError(f"{self.protocol} needs targets.")
+        if not all(isinstance(tried, list) for tried in self.grid.values()):
+            raise UsageError(f"grid is {self.grid!r}; it must be a list of values for each setting.")
         self._check_shots()
         self._check_settings()
         self._check_shares()
