@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory, vpt
+from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, sweep, text_side, tpt, tpt_memory, vpt
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
@@ -27,7 +27,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt"]
+    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "sweep", "text_side", "tpt", "tpt_memory", "vpt"]
     assert command.known() == wanted
     folder = ROOT / "benchmarks" / "speed"
     assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
@@ -218,6 +218,11 @@ def test_sides_are_timed_in_turn() -> None:
     found = measure.in_turn([(lambda: calls.append("a"), 2), (lambda: calls.append("b") or len(calls), 1)], 2)
     assert calls == ["a", "a", "b"] * 2
     assert [value for _, value in found] == [None, 6]
+
+
+def test_the_sweep_that_is_timed_has_sixty_runs() -> None:
+    assert len(sweep.grid(quick=False)) == 60
+    assert len(sweep.grid(quick=True)) == 4
 
 
 def test_names_are_real_and_different() -> None:
