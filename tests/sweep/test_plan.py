@@ -52,6 +52,22 @@ def test_parts_say_what_differs(tmp_path: Path) -> None:
     ]
 
 
+def test_the_readme_shows_a_grid(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = readme.split("### Whole grids")[1].split("    protocol =", 1)[1].split("\n\n`--list`")[0]
+    found = labels(tmp_path, "protocol =" + lines.replace("\n    ", "\n"))
+    assert "few_shot dtd coop n_ctx=16 16 shots seed 3 augment=none" in found
+    assert "test_time eurosat tpt seed 3 share 8 of 8" in found
+    assert len(found) == 2 * 3 * (1 + 12 + 6) + 3 * 3 * 8
+    assert "did you mean 'coop'" in _refusal(tmp_path, 'task = "digits"\nlearners = ["coop"]\nset.cop.n_ctx = 2\n')
+
+
+def _refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        labels(tmp_path, 'protocol = "few_shot"\n' + text)
+    return str(caught.value)
+
+
 def test_a_search_stays_together(tmp_path: Path) -> None:
     text = SMALL.replace('["few_shot", "base_to_new", "zero_shot"]', '"few_shot"') + "grid.lr = [0.1, 1.0]\n"
     assert labels(tmp_path, text)[1] == "few_shot digits coop 1 shot seed 1 seed 2"

@@ -64,7 +64,9 @@ def read_sweep(path: Path) -> list[Experiment]:
         parts = common.pop("part", [{}])
         if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
             raise UsageError("part must be tables, each under a line [[part]].")
-        return [each for part in parts for each in _experiments(_merged(common, part))]
+        merged = [_merged(common, part) for part in parts]
+        everybody = {method for part in merged for method in _methods(part)}
+        return [each for part in merged for each in _experiments(_fitting(part, everybody))]
 
 
 def units(experiments: Sequence[Experiment]) -> list[Unit]:
@@ -80,6 +82,19 @@ def _merged(common: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any
         if isinstance(common.get(key), dict) and isinstance(part.get(key), dict):
             both[key] = {**common[key], **part[key]}
     return both
+
+
+def _methods(part: Mapping[str, Any]) -> set[str]:
+    """The methods that a part names, whether or not there are such."""
+    rows = [str(row) for key in ("learners", "pseudo") for row in part.get(key, [])]
+    return {method.partition(":")[0] for row in rows for method in row.split("+")}
+
+
+def _fitting(part: Mapping[str, Any], everybody: set[str]) -> dict[str, Any]:
+    """A part without the settings of methods that only other parts have."""
+    others = everybody - _methods(part)
+    owned = {key: part[key] for key in ("set", "vary") if isinstance(part.get(key), dict)}
+    return {**part, **{key: {o: own for o, own in table.items() if o not in others} for key, table in owned.items()}}
 
 
 def _experiments(given: dict[str, Any]) -> Iterator[Experiment]:
