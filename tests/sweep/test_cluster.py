@@ -144,8 +144,8 @@ def test_two_nodes_lose_nothing_to_the_deaths_of_a_worker_and_of_the_driver(
 
     def node(*arguments: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *ports, *arguments]
-        log = (short / f"node{len(nodes)}.log").open("w")
-        nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True))
+        with (short / f"node{len(nodes)}.log").open("w") as log:
+            nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True))
 
     try:
         node(*head)

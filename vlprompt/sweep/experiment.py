@@ -5,7 +5,7 @@ import string
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ TAKES: Mapping[str, frozenset[str]] = {  # what only some protocols take
     TEST_TIME: frozenset({"shots", "seeds", "shares"}),
 }
 OWN = frozenset[str]().union(*TAKES.values())
+PART = ("learners", "pseudo", "shots", "seeds", "set", "grid")  # what a part may change
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Experiment:
         set: Changed settings, by learner, or of training under "train".
         grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
         shares: For test_time in a sweep, parts to cut each stream of test images into, see `vlprompt.shares`.
+        part: More rows of the same table in settings of their own: tables of `learners`, and of `pseudo`, `shots`,
+            `seeds`, `set` and `grid` where they differ.
     """
 
     protocol: str
@@ -70,6 +73,7 @@ class Experiment:
     set: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
     shares: int = 1
+    part: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
@@ -86,6 +90,7 @@ class Experiment:
         self._check_shots()
         self._check_settings()
         self._check_shares()
+        self.parts()
 
     def _check_shots(self) -> None:
         several = self.protocol == FEW_SHOT
@@ -117,6 +122,18 @@ class Experiment:
     def entries(self, names: Sequence[str] = ()) -> list[Entry]:
         """The rows of the table, or others by name; raises UsageError for learners and settings that there are not."""
         return [Entry.parse(name, self.set) for name in names or self.learners]
+
+    def parts(self) -> list["Experiment"]:
+        """This experiment's own rows and those of its parts, each as an experiment without parts.
+
+        Raises:
+            UsageError: A part is no table, changes what makes the experiment one, or cannot run.
+        """
+        whole = replace(self, part=()) if self.part else self
+        for part in self.part:
+            if "learners" not in part or part.keys() - PART:
+                raise UsageError(f"part is {part!r}; it must be a table of learners, and of {', '.join(PART[1:])}.")
+        return [whole, *(make_config(Experiment, {**vars(whole), **part}) for part in self.part)]
 
     @property
     def training(self) -> Mapping[str, Any]:

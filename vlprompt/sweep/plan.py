@@ -1,8 +1,8 @@
 """A sweep file says what to run on many axes at once; this cuts it into single runs.
 
 It is an experiment's file (see `experiment.py`) in which `protocol`, `task` and `backbone` may be lists, `shots` too
-for every protocol, and `[vary]` holds settings with several values each. Tables `[[part]]` say what differs between
-several such grids; what stands above them is common to all.
+for every protocol, and `[vary]` holds settings with several values each. Each table `[[part]]` makes one more grid, of
+what stands above all of them and of what it says instead.
 """
 
 import json
@@ -61,10 +61,11 @@ def read_sweep(path: Path) -> list[Experiment]:
     """
     with mistakes_in(path):
         common = toml(path)
-        parts = common.pop("part", [{}])
+        parts = common.pop("part", [])
         if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
             raise UsageError("part must be tables, each under a line [[part]].")
-        merged = [_merged(common, part) for part in parts]
+        whole = [common] if common.keys() >= {"protocol", "task", "learners"} or not parts else []
+        merged = [*whole, *(_merged(common, part) for part in parts)]
         everybody = {method for part in merged for method in _methods(part)}
         return [each for part in merged for each in _experiments(_fitting(part, everybody))]
 
@@ -99,7 +100,7 @@ def _fitting(part: Mapping[str, Any], everybody: set[str]) -> dict[str, Any]:
 
 def _experiments(given: dict[str, Any]) -> Iterator[Experiment]:
     """The experiments of one grid."""
-    known = {field.name for field in fields(Experiment)} | {"vary"}
+    known = {field.name for field in fields(Experiment)} - {"part"} | {"vary"}
     for key in given:
         if key not in known:
             raise unknown("key of a sweep", key, known)
