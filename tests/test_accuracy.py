@@ -316,7 +316,8 @@ def test_committed_experiments_are_sound(name: str) -> None:
 
 def test_experiments_cover_every_learner_of_images() -> None:
     """But side, which starts from weights that must be fetched."""
-    entries = [entry for name in COMMITTED for entry in read(HERE / f"{name}.toml").entries()]
+    parts = [part for name in COMMITTED for part in read(HERE / f"{name}.toml").parts()]
+    entries = [entry for part in parts for entry in part.entries()]
     named = {part.method for entry in entries for part in entry.parts}
     images = {name for name in vp.learners.names() if vp.learners.learner_class(name).reads is not Reads.TEXT}
     assert images - named == {"side"}

@@ -83,9 +83,7 @@ def fit(
     began = time.perf_counter()
     if not learner.learns:
         return TrainReport((), 0.0, 0, 0)
-    data, known, val, split = _opened(learner, data, config, val, store, workers)
-    learner.train()
-    learner.prepare(known or data, val)
+    data, split = _prepared(learner, data, config, val, store, workers)
     run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None, team)
     losses, first = run.resume()
     clock = _Clock(data)
@@ -112,20 +110,24 @@ def _need_more_than_a_warmup(config: TrainConfig, length: float, steps: int) -> 
         )
 
 
-def _opened(
+def _prepared(
     learner: PromptLearner[Any],
     data: Task | Batches,
     config: TrainConfig,
     val: Batches | None,
     store: FeatureStore | None,
     workers: int,
-) -> tuple[Batches, Batches | None, Batches | None, str]:
-    """Training batches, what `prepare` is to look at besides, validation batches and the hash of the split."""
-    if not isinstance(data, Task):
-        return data, None, val, ""
-    store = store or FeatureStore()
-    known, own = feed.before_training(learner, data, config, store)
-    return feed.training(learner, data, config, store, workers=workers), known, own or val, data.split_hash
+) -> tuple[Batches, str]:
+    """Training batches, which the learner has looked at, and the hash of the split."""
+    known, split = None, ""
+    if isinstance(data, Task):
+        store, split = store or FeatureStore(), data.split_hash
+        known, own = feed.before_training(learner, data, config, store)
+        val = own or val
+        data = feed.training(learner, data, config, store, workers=workers)
+    learner.train()
+    learner.prepare(known or data, val)
+    return data, split
 
 
 def _epoch(
