@@ -13,7 +13,7 @@ from vlprompt import runner
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.learners import PromptLearner, Reads
+from vlprompt.learners import PromptLearner
 from vlprompt.protocols import few_shot
 from vlprompt.report.published import read_paper
 from vlprompt.results import Result
@@ -319,7 +319,7 @@ def test_experiments_cover_every_learner_of_images() -> None:
     parts = [part for name in COMMITTED for part in read(HERE / f"{name}.toml").parts()]
     entries = [entry for part in parts for entry in part.entries()]
     named = {part.method for entry in entries for part in entry.parts}
-    images = {name for name in vp.learners.names() if vp.learners.learner_class(name).reads is not Reads.TEXT}
+    images = {name for name in vp.learners.names() if not vp.learners.learner_class(name).reads.of_texts}
     assert images - named == {"side"}
 
 

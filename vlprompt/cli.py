@@ -23,6 +23,7 @@ from vlprompt.commands import (
     list,  # noqa: A004
     predict,
     report,
+    show,
     sweep,
     test_time,
     zero_shot,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cloze": cloze.run,
     "sweep": sweep.run,
     "predict": predict.run,
+    "show": show.run,
     "report": report.run,
     "cache": cache.run,
 }
