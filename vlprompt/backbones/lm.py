@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.prefixes import Shape, cache, decoder_cache, in_encoder, shapes_of
+from vlprompt.backbones.prefixes import Shape, cache, cache_name, decoder_cache, in_encoder, shapes_of
 from vlprompt.backbones.readout import at, reading, rows_of, rows_only
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.backbones.text_encoding import at_least_float32
@@ -208,10 +208,11 @@ class LanguageModel(nn.Module):
         if self.kind == "encoder-decoder":
             inputs["decoder_input_ids"] = self._decoder_ids.expand(len(texts), -1)
             if prompt.decoder is not None:
-                inputs["past_key_values"] = decoder_cache(prompt.decoder, len(texts), self.dtype)
+                inputs[cache_name(self.model)] = decoder_cache(prompt.decoder, len(texts), self.dtype)
         elif prompt.prefix is not None:
             seen = torch.cat([texts.mask.new_ones(len(texts), prompt.length), texts.mask], dim=1)
-            inputs |= {"past_key_values": cache(prompt.prefix, len(texts), self.dtype), "attention_mask": seen}
+            kept = cache(prompt.prefix, len(texts), self.dtype)
+            inputs |= {cache_name(self.model.base_model): kept, "attention_mask": seen}
         return inputs
 
     def _run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:

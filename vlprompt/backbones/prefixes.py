@@ -5,6 +5,7 @@ is handed one on its own, with the mask that goes with it; the text's relative p
 as they do behind a real one.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,11 @@ def shapes_of(config: Any, *, decoder: bool) -> tuple[Shape, ...]:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = [config.num_hidden_layers, *([config.num_decoder_layers] if decoder else [])]
     return tuple((int(count), 2, int(heads), int(size)) for count in layers)
+
+
+def cache_name(module: Any) -> str:
+    """What a module calls the cache among its arguments: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(module.forward).parameters else "past_key_values"
 
 
 def cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
@@ -46,11 +52,11 @@ def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype
         return
     length, kept = prefix.shape[3], cache(prefix, batch, dtype)
 
-    def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ARG001
+    def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = given.get("mask")
         if mask is not None:  # (B, 1, ., T): True, or 0 to be added, where a token is seen
             given["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
-        return args, {**given, "past_key_values": kept}
+        return args, {**given, cache_name(module): kept}
 
     attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
     hooks = [attention.register_forward_pre_hook(give, with_kwargs=True) for attention in attentions]
