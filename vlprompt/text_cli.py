@@ -8,7 +8,7 @@ from pathlib import Path
 from vlprompt.backbones import load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.task import Task
+from vlprompt.data.task import Task, set_aside
 from vlprompt.errors import UsageError
 from vlprompt.runner import Bench
 from vlprompt.settings import by_owner
@@ -27,6 +27,7 @@ class Texts:
         words: Label words, one argument a class, several with commas: terrible,bad great,good. Without: class names.
         text_columns: Columns that are texts; without them all but the label's.
         label_column: The column of classes.
+        unlabelled: So many training texts, drawn at random, lose their labels; pet and ipet learn from such.
         backbone: A model of the Hugging Face hub (roberta-base, gpt2, t5-small), or local-dir:PATH.
         kind: masked, causal or encoder-decoder, where the model does not say.
         precision: fp32 or bf16.
@@ -43,6 +44,7 @@ class Texts:
     words: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     label_column: str = "label"
+    unlabelled: int = 0
     backbone: str = "roberta-base"
     kind: str = ""
     precision: str = "fp32"
@@ -60,7 +62,8 @@ class Texts:
         if words and len(words) != len(task.classes):
             raise UsageError(f"--words has {len(words)} arguments for the classes {', '.join(task.classes)}; one each.")
         templates = (self.template,) if self.template else task.templates
-        return replace(task, templates=templates, words=words or task.words)
+        task = replace(task, templates=templates, words=words or task.words)
+        return set_aside(task, self.unlabelled) if self.unlabelled else task
 
     def bench(self) -> Bench:
         """The language model and where results go."""

@@ -3,16 +3,20 @@
 from vlprompt.cloze import (
     fine_tuning,
     hard_prompt,
+    ipet,
     p_tuning,
     p_tuning_v2,
+    pet,
     prefix_tuning,
     prompt_oriented_fine_tuning,
     prompt_tuning,
 )
 from vlprompt.cloze.fine_tuning import FineTuning, FineTuningConfig
 from vlprompt.cloze.hard_prompt import HardPrompt, HardPromptConfig
+from vlprompt.cloze.ipet import IPET, IPETConfig
 from vlprompt.cloze.p_tuning import PTuning, PTuningConfig
 from vlprompt.cloze.p_tuning_v2 import PTuningV2, PTuningV2Config
+from vlprompt.cloze.pet import PET, PETConfig
 from vlprompt.cloze.prefix_tuning import PrefixTuning, PrefixTuningConfig
 from vlprompt.cloze.prompt_oriented_fine_tuning import PromptOrientedFineTuning, PromptOrientedFineTuningConfig
 from vlprompt.cloze.prompt_tuning import PromptTuning, PromptTuningConfig
@@ -20,11 +24,15 @@ from vlprompt.cloze.template import Template
 from vlprompt.cloze.verbalizer import Verbalizer
 
 __all__ = [
+    "IPET",
+    "PET",
     "SHARED",
     "FineTuning",
     "FineTuningConfig",
     "HardPrompt",
     "HardPromptConfig",
+    "IPETConfig",
+    "PETConfig",
     "PTuning",
     "PTuningConfig",
     "PTuningV2",
@@ -39,12 +47,19 @@ __all__ = [
     "Verbalizer",
     "fine_tuning",
     "hard_prompt",
+    "ipet",
     "p_tuning",
     "p_tuning_v2",
+    "pet",
     "prefix_tuning",
     "prompt_oriented_fine_tuning",
     "prompt_tuning",
 ]
 
 # Files of this folder that are no methods.
-SHARED = frozenset({"base", "calibration", "prefix", "rendering", "reparameterised", "soft", "template", "verbalizer"})
+SHARED = frozenset(
+    {
+        "base", "calibration", "distilled", "ensemble", "pattern", "prefix", "rendering", "reparameterised", "soft",
+        "template", "text_classifier", "verbalizer",
+    }
+)  # fmt: skip
