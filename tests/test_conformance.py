@@ -208,9 +208,9 @@ def test_saved_and_loaded_it_predicts_the_same(
     batch = whole_batch(learner, task, store)
     assert torch.equal(again.predict(batch), learner.predict(batch))
     weights = (tmp_path / "prompt" / "prompt.safetensors").stat().st_size
-    learned = sum(p.numel() for p in learner.trainable().values())
-    names = 128 * len(learner.trainable())
-    assert weights < 4 * learned + names + 4096, "the file holds more than what was learned"
+    kept = {**learner.trainable(), **learner.found()}.values()
+    learned = sum(tensor.numel() * tensor.element_size() for tensor in kept)
+    assert weights < learned + 128 * len(kept) + 4096, "the file holds more than what was learned or found"
 
 
 @pytest.mark.parametrize("method", METHODS)

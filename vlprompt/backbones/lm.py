@@ -6,7 +6,7 @@ one, the first word of a decoder. Only there, and only for the words that are as
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,8 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.prefixes import Shape, cache, cache_name, decoder_cache, in_encoder, shapes_of
-from vlprompt.backbones.readout import at, reading, rows_of, rows_only
+from vlprompt.backbones.prefixes import (
+    Shape,
+    cache,
+    cache_name,
+    contents,
+    decoder_cache,
+    empty_cache,
+    in_encoder,
+    shapes_of,
+)
+from vlprompt.backbones.readout import at, every_row, reading, rows_of, rows_only
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.backbones.text_encoding import at_least_float32
 from vlprompt.backbones.vocabulary import SENTINEL, Vocabulary
@@ -143,6 +152,50 @@ class LanguageModel(nn.Module):
             return self._by_length(texts, lambda some: self._whole(some, prompt)[:, words])
         return self._by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
 
+    def log_probs(
+        self, texts: Sequences, count: int = 1, prompt: Steering = NOTHING, begun: Sequence[int] = ()
+    ) -> Tensor:
+        """Log-probabilities (B, count, V) at the read-out and at the places behind it.
+
+        Args:
+            texts: B texts.
+            count: Places; blanks of a masked model, else at most one more than the answer has begun with.
+            prompt: What is learned.
+            begun: The first pieces of the answer, which a causal model or a decoder goes on from.
+        """
+        if self.kind == "causal":
+            texts = texts.continued(begun)
+
+        def answer(some: Sequences) -> Tensor:
+            places = some.read[:, None] + torch.arange(count, device=self.device)  # (B, count)
+            if self.kind == "encoder-decoder":
+                known = torch.tensor([begun], dtype=torch.long, device=self.device)
+                started = torch.cat([self._decoder_ids, known], dim=1).expand(len(some), -1)
+                found: Tensor = self._run(some, prompt, decoder_input_ids=started).logits[:, 1 : count + 1]
+            elif self.head == "whole vocabulary":
+                found = at(self._run(some, prompt).logits, places)
+            else:
+                with reading(self.model, places, every_row(self.model)):
+                    found = self._run(some, prompt).logits
+                found = found if found.shape[1] == count else at(found, places)
+            return at_least_float32(found).log_softmax(-1)
+
+        return self._by_length(texts, answer)
+
+    @torch.no_grad()
+    def remembered(self, ids: Tensor) -> Steering:
+        """What (T,) tokens leave behind in every layer of a causal model: a prefix that stands exactly for them.
+
+        Raises:
+            VlpromptError: The model takes no prefix.
+        """
+        kept, shapes = empty_cache(), self.prefix_shapes
+        inputs = {"input_ids": ids[None].to(self.device), cache_name(self.model.base_model): kept, "use_cache": True}
+        if self.first_position is not None:
+            inputs["position_ids"] = torch.arange(len(ids), device=self.device)[None] + self.first_position
+        self.model.base_model(**inputs)
+        return Steering.of_prefix(contents(kept), shapes[0][0])
+
     def states(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them."""
         if self.head == "whole vocabulary":
@@ -175,14 +228,14 @@ class LanguageModel(nn.Module):
         layers, _, heads, size = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         noise = torch.randn(layers, 2, heads, 3, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         probe, words = self._probe(), self._some_words
-        with torch.enable_grad():
+        with torch.enable_grad():  # whoever asks first
             try:
                 moved = self.scores(probe, words, Steering.of_prefix(noise.requires_grad_(), shapes[0][0]))
             except Exception as error:  # whatever an architecture makes of an argument it does not know
                 raise self._no_prefix(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-        if torch.equal(moved, self.scores(probe, words)) or not moved.requires_grad:
-            raise self._no_prefix("it accepts a prefix and ignores it")
-        (gradient,) = torch.autograd.grad(moved.square().sum(), noise, allow_unused=True)
+            if torch.equal(moved, self.scores(probe, words)) or not moved.requires_grad:
+                raise self._no_prefix("it accepts a prefix and ignores it")
+            (gradient,) = torch.autograd.grad(moved.square().sum(), noise, allow_unused=True)
         if gradient is None or bool((gradient.flatten(1) == 0).all(1).any()):
             raise self._no_prefix("a prefix does not reach all of its layers")
         return shapes
@@ -228,7 +281,7 @@ class LanguageModel(nn.Module):
 
     def _read(self, texts: Sequences, prompt: Steering, head: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, ...) of what `head` makes of the read-out state."""
-        with reading(self.model, None if self.kind == "encoder-decoder" else texts.read, head):
+        with reading(self.model, None if self.kind == "encoder-decoder" else texts.read[:, None], head):
             found: Tensor = self._run(texts, prompt).logits
         return self._at_readout(found, texts)
 

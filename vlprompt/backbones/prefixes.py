@@ -37,6 +37,18 @@ def cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
     return DynamicCache([tuple(layer.to(dtype)[:, None].expand(-1, batch, -1, -1, -1)) for layer in prefix])
 
 
+def empty_cache() -> Any:
+    """A cache that a model's forward fills."""
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def contents(kept: Any) -> Tensor:
+    """(L, 2, H, T, d), what a forward of one text has left in a cache."""
+    return torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in kept.layers])
+
+
 def decoder_cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
     """The same for a decoder's attention to itself; its attention to the encoder takes no prefix."""
     from transformers import DynamicCache, EncoderDecoderCache

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.errors import UsageError
@@ -94,6 +95,24 @@ class Sequences:
     def reading(self, places: Tensor) -> "Sequences":
         """The same texts, read elsewhere: (B,) places."""
         return replace(self, read=places)
+
+    def continued(self, pieces: Sequence[int]) -> "Sequences":
+        """The same texts with (n,) ids behind the place that is read, which must be their last."""
+        count = len(pieces)
+        if not count:
+            return self
+        places = self.read[:, None] + 1 + torch.arange(count, device=self.ids.device)  # (B, n)
+        known = torch.tensor(pieces, device=self.ids.device).expand(len(self), -1)
+
+        def longer(values: Tensor, new: Tensor) -> Tensor:
+            return F.pad(values, (0, count)).scatter(1, places, new)
+
+        slots = None if self.slots is None else longer(self.slots, torch.full_like(known, -1))
+        segments = None if self.segments is None else longer(self.segments, torch.zeros_like(known))
+        return replace(
+            self, ids=longer(self.ids, known), mask=longer(self.mask, torch.ones_like(known)), slots=slots,
+            segments=segments,
+        )  # fmt: skip
 
     def by_length(self, tokens: int) -> Iterator[Tensor]:
         """Positions of texts of nearly equal length, at most so many padded tokens at once: (n,) each, all in all."""

@@ -3,6 +3,7 @@
 from vlprompt.cloze import (
     fine_tuning,
     hard_prompt,
+    in_context,
     ipet,
     p_tuning,
     p_tuning_v2,
@@ -13,6 +14,7 @@ from vlprompt.cloze import (
 )
 from vlprompt.cloze.fine_tuning import FineTuning, FineTuningConfig
 from vlprompt.cloze.hard_prompt import HardPrompt, HardPromptConfig
+from vlprompt.cloze.in_context import InContext, InContextConfig
 from vlprompt.cloze.ipet import IPET, IPETConfig
 from vlprompt.cloze.p_tuning import PTuning, PTuningConfig
 from vlprompt.cloze.p_tuning_v2 import PTuningV2, PTuningV2Config
@@ -32,6 +34,8 @@ __all__ = [
     "HardPrompt",
     "HardPromptConfig",
     "IPETConfig",
+    "InContext",
+    "InContextConfig",
     "PETConfig",
     "PTuning",
     "PTuningConfig",
@@ -47,6 +51,7 @@ __all__ = [
     "Verbalizer",
     "fine_tuning",
     "hard_prompt",
+    "in_context",
     "ipet",
     "p_tuning",
     "p_tuning_v2",
@@ -59,7 +64,7 @@ __all__ = [
 # Files of this folder that are no methods.
 SHARED = frozenset(
     {
-        "base", "calibration", "distilled", "ensemble", "pattern", "prefix", "rendering", "reparameterised", "soft",
-        "template", "text_classifier", "verbalizer",
+        "base", "calibration", "demonstrations", "distilled", "ensemble", "pattern", "prefix", "rendering",
+        "reparameterised", "several", "soft", "template", "text_classifier", "verbalizer",
     }
 )  # fmt: skip

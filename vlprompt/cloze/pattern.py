@@ -56,8 +56,8 @@ class Pattern(ClozeLearner):
         return self.tuned
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the label words, and of arbitrary blanks where there are unlabelled texts; a scalar."""
-        loss = F.cross_entropy(self(batch), batch.labels)
+        """The label words' loss, and that of arbitrary blanks where they are asked for; a scalar."""
+        loss = super().loss(batch)
         if batch.unlabelled is None or not self.config.lm_training:
             return loss
         ids, wanted = self.masked(self.sequences(batch.unlabelled))
