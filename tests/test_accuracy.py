@@ -76,6 +76,36 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def test_parts_are_rows_of_one_table_in_settings_of_their_own(
+    place: SimpleNamespace, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.folder / "small.toml").write_text(
+        SMALL + '\n[[part]]\nlearners = ["kgcoop"]\nshots = [2]\nset.train = { augment = "none", epochs = 2 }\n'
+    )
+    assert place.command("small") == 0
+    assert trained[1:] == ["coop 1", "coop 2", "kgcoop 2"]
+    found = {(result.learner, result.shots): result.train_config.get("epochs") for result in place.lines("small")}
+    assert found == {("zero_shot", 0): None, ("coop", 1): 1, ("coop", 2): 1, ("kgcoop", 2): 2}
+    assert "kgcoop" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("[[part]]\nshots = [1]", "part is {'shots': [1]}; it must be a table of learners"),
+        ('[[part]]\nlearners = ["coop"]\ntask = "digits-c"', "it must be a table of learners"),
+        ('[[part]]\nlearners = ["coop"]\nset.kgcoop.n_ctx = 2', "unknown owner of settings 'kgcoop'"),
+        ('[[part]]\nlearners = ["coop"]\nshots = 1', "shots is 1"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str], part: str, said: str
+) -> None:
+    (place.folder / "small.toml").write_text(f"{SMALL}\n{part}\n")
+    assert place.command("small") == 2
+    assert said in capsys.readouterr().err
+
+
 def test_only_what_is_missing_is_run(
     place: SimpleNamespace, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

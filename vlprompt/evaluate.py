@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlprompt import feed
+from vlprompt.backbones.products import fast_products
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
@@ -38,6 +39,7 @@ class Scores:
     predict_seconds: float = 0.0
 
 
+@fast_products()
 def evaluate(
     learner: PromptLearner[Any],
     data: Task | Batches,

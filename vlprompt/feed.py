@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.products import fast_products
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import (
     Batches,
@@ -151,6 +152,7 @@ def encoder(learner: Learner) -> Callable[[Tensor], Tensor]:
     """A learner's frozen image tower as a function on the CPU, (B, 3, H, W) -> (B, E)."""
     backbone = learner.backbone
 
+    @fast_products()
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
         features: Tensor = backbone.encode_image(images.to(backbone.device)).cpu()

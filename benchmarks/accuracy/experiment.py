@@ -4,7 +4,7 @@ import os
 import string
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
 PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time")
+PART = ("learners", "pseudo", "shots", "seeds", "set", "grid")  # what a part may change
 SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
@@ -40,6 +41,8 @@ class Experiment:
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
         grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
+        part: More rows of the same table in settings of their own: tables of `learners`, and of `pseudo`, `shots`,
+            `seeds`, `set` and `grid` where they differ.
     """
 
     protocol: str
@@ -55,6 +58,7 @@ class Experiment:
     seeds: list = field(default_factory=list)
     set: dict = field(default_factory=dict)
     grid: dict = field(default_factory=dict)
+    part: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
@@ -72,6 +76,7 @@ class Experiment:
             raise UsageError(f"grid is {self.grid!r}; it is for {FEW_SHOT}, a list of values for each setting.")
         self._check_shots()
         self._check_settings()
+        self.parts()
 
     def _check_shots(self) -> None:
         several = self.protocol == FEW_SHOT
@@ -93,6 +98,18 @@ class Experiment:
     def entries(self, names: Sequence[str] = ()) -> list[Entry]:
         """The rows of the table, or others by name; raises UsageError for learners and settings that there are not."""
         return [Entry.parse(name, self.set) for name in names or self.learners]
+
+    def parts(self) -> list["Experiment"]:
+        """This experiment's own rows and those of its parts, each as an experiment without parts.
+
+        Raises:
+            UsageError: A part is no table, changes what makes the experiment one, or cannot run.
+        """
+        whole = replace(self, part=[]) if self.part else self
+        for part in self.part:
+            if not isinstance(part, dict) or "learners" not in part or part.keys() - PART:
+                raise UsageError(f"part is {part!r}; it must be a table of learners, and of {', '.join(PART[1:])}.")
+        return [whole, *(make_config(Experiment, {**vars(whole), **part}) for part in self.part)]
 
     @property
     def training(self) -> Mapping[str, Any]:

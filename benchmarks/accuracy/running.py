@@ -71,9 +71,11 @@ def run(experiment: Experiment, kept: Path, out: Path, *, fresh: bool = False, q
         backbone = experiment.open_backbone()
     except VlpromptError as error:
         raise AbsentError(str(error)) from error
-    bench = Bench(backbone, out, FeatureStore(), experiment.training, fresh=fresh, quiet=quiet, results=kept)
     before = _lines(kept)
-    found = tuple(RUN[experiment.protocol](bench, task, *_arguments(experiment, targets), **_options(experiment)))
+    found: tuple[Result, ...] = ()
+    for part in experiment.parts():
+        bench = Bench(backbone, out, FeatureStore(), part.training, fresh=fresh, quiet=quiet, results=kept)
+        found += tuple(RUN[part.protocol](bench, task, *_arguments(part, targets), **_options(part)))
     return Outcome(found, _lines(kept) - before, tables.BY_PROTOCOL[experiment.protocol](found))
 
 

@@ -14,8 +14,10 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vlprompt.backbones import image_layers
 from vlprompt.backbones.adapted import twin
 from vlprompt.backbones.clip import Clip
+from vlprompt.backbones.image_layers import attention
 from vlprompt.backbones.image_tokens import ImageTokens
 from vlprompt.backbones.prompts import NONE, VisualPrompt
 from vlprompt.backbones.tokens import Tokenizer
@@ -223,7 +225,7 @@ def test_no_prompt_and_an_empty_one_are_the_librarys_own_forward(visual: Any) ->
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
     empty = torch.zeros(0, adapter.width)
     for prompt in (NONE, VisualPrompt({0: empty, 1: empty}), VisualPrompt({2: empty}, "propagate", "blocks")):
-        assert torch.equal(adapter(images, prompt), wanted)
+        torch.testing.assert_close(adapter(images, prompt), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_an_image_does_not_see_its_batch(visual: Any) -> None:
@@ -307,6 +309,17 @@ def test_a_tower_that_trains_no_prompt_is_refused() -> None:
         ImageTokens(visual)
 
 
+def test_hooks_on_blocks_still_see_all_tokens(visual: Any) -> None:
+    images, adapter = images_for(visual), ImageTokens(visual)
+    wanted, seen = adapter(images, NONE), []
+    for block in adapter.tower.blocks:
+        block.register_forward_hook(lambda module, given, out: seen.append(out.shape))
+    torch.testing.assert_close(adapter(images, NONE), wanted, rtol=1e-12, atol=1e-12)
+    places = adapter.tower.embed(images)[1]
+    assert len(seen) == sum(not at.matter for at in places)
+    assert len(set(seen)) <= 1  # of the last layer all tokens too
+
+
 def test_prompts_that_do_not_fit_are_refused() -> None:
     visual = strengthen(native())
     images, adapter = images_for(visual), ImageTokens(visual)
@@ -344,7 +357,7 @@ def test_clip_tells_the_sizes_of_its_towers_and_passes_prompts_on() -> None:
     clip = small_clip(VIT)
     assert (clip.text_width, clip.text_layers, clip.vision_width, clip.vision_layers) == (16, 2, 32, 3)
     images = images_for(clip.model.visual)
-    assert torch.equal(clip.encode_image(images), clip.model.encode_image(images))
+    torch.testing.assert_close(clip.encode_image(images), clip.model.encode_image(images), rtol=1e-12, atol=1e-12)
     prompt = VisualPrompt(tokens(clip.model.visual, 2, 2))
     assert torch.equal(clip.encode_image(images, prompt), ImageTokens(clip.model.visual)(images, prompt))
     assert all(parameter.grad is None for parameter in clip.parameters())
@@ -367,3 +380,25 @@ def test_a_clip_without_tokens_works_until_it_is_prompted() -> None:
         clip.encode_image(images, VisualPrompt({0: torch.zeros(1, 8)}))
     with pytest.raises(VlpromptError, match="ModifiedResNet"):
         _ = clip.vision_width
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_attention_by_a_few_images_is_torchs(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = torch.Generator().manual_seed(2)
+    q, k, v = (torch.randn(5, 3, n, 8, generator=random).to(dtype).requires_grad_() for n in (4, 7, 7))
+    bias = torch.randn(1, 3, 4, 7, generator=random).to(dtype)
+    allowed = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05}[dtype]
+    for at_once in (1, 2 * 3 * 4 * 7, 2**20):
+        monkeypatch.setattr(image_layers, "WEIGHTS_AT_ONCE", at_once)
+        for mask in (None, bias):
+            found, wanted = attention(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            own, plain = (torch.autograd.grad(each.square().sum(), (q, k, v)) for each in (found, wanted))
+            for a, b in zip((found, *own), (wanted, *plain), strict=True):
+                torch.testing.assert_close(a, b, rtol=allowed, atol=allowed * float(b.detach().abs().max()))
+
+
+def test_attention_to_very_many_tokens_keeps_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_layers, "MOST_KEYS", 6)
+    q, k = torch.randn(2, 1, 3, 4, requires_grad=True), torch.randn(2, 1, 7, 4)
+    assert "ScaledDotProduct" in type(attention(q, k, k).grad_fn).__name__
+    assert attention(q, k[:, :, :6], k[:, :, :6]).grad_fn.name() == "CatBackward0"

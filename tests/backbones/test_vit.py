@@ -36,7 +36,7 @@ def test_a_folder_is_told_by_its_config(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wanted = timm.create_model("test_vit", num_classes=5).half().float().eval()
     features = wanted.forward_head(wanted.forward_features(images), pre_logits=True)
-    assert torch.allclose(vit.encode_image(images), features)
+    assert torch.allclose(vit.encode_image(images), features, atol=1e-6)
     assert not any(p.requires_grad for p in vit.parameters())
     assert isinstance(load_backbone("tiny"), Clip)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.image_tokens import ImageTokens
+from vlprompt.backbones.image_tokens import ImageTokens, can_be_taken_apart
 from vlprompt.backbones.prompts import NONE, TextPrompt, VisualPrompt
 from vlprompt.backbones.text_encoding import SharedPrefix, TextEncoder, at_least_float32, why_not_causal
 from vlprompt.backbones.tokens import Tokenizer
@@ -121,6 +121,11 @@ class Clip(nn.Module):
         """The image tower as prompts see it, checked when it is first asked for."""
         return ImageTokens(self.model.visual)
 
+    @cached_property
+    def _in_steps(self) -> bool:
+        """Whether the image tower can be run step by step, which costs less than its own forward."""
+        return can_be_taken_apart(lambda: self.image_tokens)
+
     @property
     def vision_width(self) -> int:
         """D, the width of an image token."""
@@ -145,7 +150,7 @@ class Clip(nn.Module):
         Raises:
             VlpromptError: There are prompts, and the image tower cannot take them.
         """
-        if prompt.tokens or prompt.prefixes:
+        if prompt.tokens or prompt.prefixes or self._in_steps:
             return self.image_tokens(images.to(self.device), prompt)
         features = self.model.encode_image(images.to(self.device, self.dtype), normalize=False)
         return at_least_float32(first_of(features))

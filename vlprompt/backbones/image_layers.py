@@ -7,6 +7,7 @@ no MLP. That is exact, gradients included. A layer here runs the library's own m
 """
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,6 +20,8 @@ from vlprompt.errors import UsageError
 
 KeysValues = tuple[Tensor, Tensor]  # each (1 or B, H, n, d)
 ALL = slice(None)
+WEIGHTS_AT_ONCE = 2**20  # of attention on a CPU; they should stay in its cache
+MOST_KEYS = 512  # whose weights are kept for the backward pass: at 200 a fifth of what a layer keeps, then ever more
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Layer(abc.ABC):
         groups = q.shape[1] // k.shape[1]
         if groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        found = F.scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=bias)
+        found = attention(q[:, :, rows], k, v, bias)
         return self.finish(x[:, rows], found.transpose(1, 2).flatten(2), h[:, rows])
 
     def keys_values(self, tokens: Tensor) -> KeysValues:
@@ -211,6 +214,33 @@ def layer_of(block: Any) -> Layer | None:
         for part, makes in ((block, TIMM_BLOCKS), (attention, TIMM_ATTENTION))
     )
     return TimmLayer(block) if known else None
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v, on a CPU by products of a few images at once.
+
+    torch's own kernel multiplies blocks too small for a CPU: at 197 tokens it takes twice as long, in bfloat16 three
+    times. But it keeps no weights (B, H, n, N) for the backward pass, so it is left those of very many tokens.
+
+    Args:
+        q: (B, H, n, d).
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        bias: (1, H, n, N) or what spreads to it.
+
+    Returns:
+        (B, H, n, d).
+    """
+    kept_are_many = torch.is_grad_enabled() and k.shape[2] > MOST_KEYS
+    if q.device.type != "cpu" or kept_are_many:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    images = max(1, WEIGHTS_AT_ONCE // (q.shape[1] * q.shape[2] * k.shape[2]))
+    q = q / math.sqrt(q.shape[3])
+    found = []
+    for some_q, some_k, some_v in zip(*(torch.split(each, images) for each in (q, k, v)), strict=True):
+        scores = some_q @ some_k.mT
+        found.append((scores if bias is None else scores + bias).softmax(dim=-1) @ some_v)
+    return torch.cat(found)
 
 
 def widened(mask: Tensor, at: int, count: int) -> Tensor:

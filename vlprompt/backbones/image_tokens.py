@@ -6,6 +6,7 @@ prompt runs beside the image's tokens only where somebody looks at what becomes 
 prompts stand behind the leading tokens whatever their place is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from vlprompt.backbones.image_towers import refusal, steps_of
 from vlprompt.backbones.prompts import NONE, VisualPrompt
 from vlprompt.backbones.text_encoding import at_least_float32
 from vlprompt.backbones.whole_text import first_of
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptError
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,8 @@ class ImageTokens:
         check_fit(prompt, self.layers, self.width, len(images))
         tokens, places = self.tower.embed(images.to(self._weight))
         stream = Stream(tokens)
-        prompted = bool(prompt.prefixes) or any(entering.shape[-2] for entering in prompt.tokens.values())
         for layer, at in enumerate(places):
-            trim = prompted and not everything and layer + 1 == self.layers
+            trim = not everything and layer + 1 == self.layers
             stream = self._entered(stream, prompt, layer)
             inputs = (layer, stream, prompt, at, trim, everything)
             if self.tower.recompute and torch.is_grad_enabled():
@@ -128,6 +128,8 @@ class ImageTokens:
         step, x, held, extra = self.steps[layer], stream.tokens, stream.held, None
         if layer in prompt.prefixes:
             extra = self._prefix(prompt, layer, x)
+        elif not at.matter and _is_watched(self.tower.blocks[layer]):
+            step = None
         if stream.fresh is not None and step is not None and not everything and self._spare(prompt, layer):
             extra = _with(step.keys_values(stream.fresh), extra)
         elif stream.fresh is not None:
@@ -135,7 +137,7 @@ class ImageTokens:
             fresh = stream.fresh.expand(len(x), *stream.fresh.shape[-2:])
             x, held = torch.cat([x[:, :behind], fresh, x[:, behind:]], dim=1), held + fresh.shape[1]
         rows = self._read(prompt, held) if trim and step is not None else ALL
-        if step is None or (extra is None and rows == ALL and not at.matter):
+        if step is None:
             return Stream(self.tower.block(layer, x), held)
         return Stream(step(x, at, extra, held, rows), held, only_read=rows != ALL)
 
@@ -199,6 +201,15 @@ class ImageTokens:
             x = y
 
 
+def can_be_taken_apart(take: Callable[[], ImageTokens]) -> bool:
+    """Whether a tower is one that prompts could enter; where it is not, nobody needs to be told before they do."""
+    try:
+        take()
+    except VlpromptError:
+        return False
+    return True
+
+
 def check_fit(prompt: VisualPrompt, layers: int, width: int, images: int) -> None:
     """Raise UsageError for a prompt of another width, of a layer that is not there, or of another batch."""
     if missing := sorted((set(prompt.tokens) | set(prompt.prefixes)) - set(range(layers))):
@@ -214,6 +225,11 @@ def check_fit(prompt: VisualPrompt, layers: int, width: int, images: int) -> Non
             raise UsageError(f"the prompt of layer {layer} is for {len(part)} images, the batch has {images}.")
     if prompt.pool == "only" and not any(tokens.shape[-2] for tokens in prompt.tokens.values()):
         raise UsageError("pool 'only' averages the prompts, and there are none.")
+
+
+def _is_watched(block: nn.Module) -> bool:
+    """Whether somebody has hooked onto a block, who wants to see it run as a whole."""
+    return bool(block._forward_hooks or block._forward_pre_hooks or block._backward_hooks or block._backward_pre_hooks)
 
 
 def _near(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vlprompt.backbones.clip import DTYPES
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.image_tokens import ImageTokens
+from vlprompt.backbones.image_tokens import ImageTokens, can_be_taken_apart
 from vlprompt.backbones.prompts import NONE, VisualPrompt
 from vlprompt.backbones.text_encoding import at_least_float32
 from vlprompt.data.transforms import Preprocess
@@ -67,6 +67,11 @@ class Vit(nn.Module):
         """The model as prompts see it, checked when it is first asked for."""
         return ImageTokens(self.model)
 
+    @cached_property
+    def _in_steps(self) -> bool:
+        """Whether it can be run step by step, which costs less than its own forward."""
+        return can_be_taken_apart(lambda: self.image_tokens)
+
     @property
     def vision_width(self) -> int:
         """D, the width of an image token."""
@@ -88,6 +93,6 @@ class Vit(nn.Module):
             VlpromptError: There are prompts, and the model cannot take them.
         """
         images = images.to(self.device, self.dtype)
-        if prompt.tokens or prompt.prefixes:
+        if prompt.tokens or prompt.prefixes or self._in_steps:
             return self.image_tokens(images, prompt)
         return at_least_float32(self.model(images))

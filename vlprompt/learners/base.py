@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vlprompt import checkpoint
 from vlprompt.backbones import Clip
+from vlprompt.backbones.products import fast_products
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.data.task import Files, Indexed, Task
@@ -303,6 +304,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
 
+    @fast_products()
     def classify(self, items: Sequence[Any], *, batch_size: int = 32) -> list[Prediction]:
         """Name what is in some images, or what some texts are.
 
