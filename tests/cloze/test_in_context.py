@@ -103,6 +103,23 @@ def test_what_is_shown_is_run_once(make_lm: Callable[..., LanguageModel]) -> Non
     assert not torch.equal(learner.predict(batch()), first), "new demonstrations, new keys and values"
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_calibration_divides_by_what_a_prompt_answers_to_nothing(name: str, tiny_lm: Make) -> None:
+    config = InContextConfig("{text} it was {mask}", samples=2, rule="logsumexp")
+    plain, calibrated = (fitted(tiny_lm(name), replace(config, calibrate=on)) for on in (False, True))
+    expected = []
+    for shown in plain.prompts:
+        nothing = [{"text": text} for text in ("N/A", "", "[MASK]")]
+        with torch.no_grad():
+            every = plain.read(nothing, shown, torch.arange(plain.lm.vocabulary_size)).double().softmax(-1)
+            q = plain.answers(batch(), shown).double().softmax(-1)
+        ids = [[plain.lm.vocabulary.pieces(" " + word)[0] for word in own] for own in WORDS]
+        prior = torch.stack([every[:, own].sum(1) for own in ids]).mean(1)
+        expected.append((q / (prior / prior.sum())).log())
+    found = calibrated.predict(batch()).double()
+    torch.testing.assert_close(found, torch.stack(expected).mean(0), rtol=1e-4, atol=1e-4)
+
+
 def test_draws_follow_the_seed_and_nothing_else(tiny_lm: Make) -> None:
     config = InContextConfig("{text} it was {mask}", samples=4)
     torch.manual_seed(1)

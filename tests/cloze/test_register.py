@@ -25,6 +25,7 @@ def test_importing_does_not_load_transformers() -> None:
 
 def test_trainer_evaluator_and_protocols_know_no_text() -> None:
     root = Path(learners.__file__).parents[1]
-    for name in ("train", "evaluate", "runner", "results", "checkpoint", "protocols/few_shot", "protocols/zero_shot"):
+    shared = ("train", "steps", "evaluate", "runner", "results", "checkpoint")
+    for name in (*shared, "protocols/few_shot", "protocols/zero_shot"):
         text = (root / f"{name}.py").read_text()
         assert not any(word in text for word in ("cloze", "Reads", "TEXT", ".texts", "LanguageModel")), name

@@ -97,10 +97,18 @@ class Sequences:
         return replace(self, read=places)
 
     def continued(self, pieces: Sequence[int]) -> "Sequences":
-        """The same texts with (n,) ids behind the place that is read, which must be their last."""
+        """The same texts with (n,) ids behind the place that is read.
+
+        Raises:
+            UsageError: A text has tokens there already.
+        """
         count = len(pieces)
         if not count:
             return self
+        behind = F.pad(self.mask, (0, 1)).gather(1, self.read[:, None] + 1)
+        if bool(behind.any()):
+            row = int(behind[:, 0].nonzero()[0])
+            raise UsageError(f"text {row} goes on behind place {int(self.read[row])}, so no answer can stand there.")
         places = self.read[:, None] + 1 + torch.arange(count, device=self.ids.device)  # (B, n)
         known = torch.tensor(pieces, device=self.ids.device).expand(len(self), -1)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
+from vlprompt.cloze import calibration
 from vlprompt.cloze.base import ClozeConfig, ClozeLearner
 from vlprompt.cloze.demonstrations import Demonstrations, Place, drawn
 from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS
@@ -40,6 +41,7 @@ class InContextConfig(ClozeConfig):
     place: Place = ""  # "behind" the question (LM-BFF) or in "front" (GPT-3); empty: behind, in front if causal
     separator: str = "\n\n"  # between examples for a causal model (Calibrate Before Use); others have a token for it
     share: float = 0.5  # of a row that demonstrations may take, each the same; what is longer is cut
+    calibrate: bool = False  # divide by what a prompt answers to nothing (Zhao et al. 2021), prompt by prompt
 
     def __post_init__(self) -> None:
         """Raise UsageError for a place that is not known, or numbers out of range."""
@@ -128,11 +130,25 @@ class InContext(ClozeLearner):
 
     def answers(self, batch: Batch, shown: tuple[int, ...]) -> Tensor:
         """Class scores (B, C) beside what one prompt shows."""
-        rows, before = [self.demonstrations.row(text, shown) for text in texts_of(batch)], NOTHING
+        scores = self.verbalizer(self.read(texts_of(batch), shown, self.verbalizer.ids))
+        if not self.config.calibrate:
+            return scores
+        return calibration.divided(scores, self.once(f"nothing beside {shown}", lambda: self.prior(shown)))
+
+    @torch.no_grad()
+    def prior(self, shown: tuple[int, ...]) -> Tensor:
+        """(C,) what one prompt answers to a question without content."""
+        nothing = calibration.filled(self.renderer.template.fields)
+        scores = self.read(nothing, shown, torch.arange(self.backbone.vocabulary_size))
+        return calibration.content_free(self.verbalizer, calibration.log_probs(scores))
+
+    def read(self, questions: Sequence[Mapping[str, str]], shown: tuple[int, ...], words: Tensor) -> Tensor:
+        """Scores (B, W) of (W,) words at the blanks of questions beside what one prompt shows."""
+        rows, before = [self.demonstrations.row(question, shown) for question in questions], NOTHING
         if self.backbone.kind == "causal" and (head := self.demonstrations.before(shown)):
             rows, before = [_behind(row, len(head)) for row in rows], self.kept(head)
         texts = Sequences.of(rows, self.backbone.vocabulary.pad, self.backbone.device)
-        return self.verbalizer(self.backbone.scores(texts, self.verbalizer.ids, before))
+        return self.backbone.scores(texts, words, before)
 
     def kept(self, head: tuple[int, ...]) -> Steering:
         """The keys and values of what every row begins with, from the one time that the model has run it."""
@@ -158,5 +174,10 @@ VARIANTS = {
         InContextConfig(demonstrations=32, samples=1, place="front", max_length=1024, share=0.75),
         recipe,
         "Brown et al. 2020 (arXiv:2005.14165) as in LM-BFF's table 3: 32 random examples in front, one draw",
+    ),
+    "calibrated": Variant(
+        InContextConfig(demonstrations=4, samples=1, place="front", max_length=1024, calibrate=True, rule="logsumexp"),
+        recipe,
+        "Zhao et al. 2021 (arXiv:2102.09690): 4 random examples in front, divided by content-free answers",
     ),
 }
