@@ -15,7 +15,8 @@ from vlprompt import train
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze import IPET, PET, HardPrompt, HardPromptConfig, IPETConfig, PETConfig, ensemble, ipet
 from vlprompt.cloze.distilled import Distilled, DistilledConfig, distillation
-from vlprompt.cloze.ensemble import Material, Votes
+from vlprompt.cloze.ensemble import Votes
+from vlprompt.cloze.material import Material
 from vlprompt.data import TextBatches
 from vlprompt.data.unlabelled import WithUnlabelled
 from vlprompt.errors import UsageError, VlpromptWarning

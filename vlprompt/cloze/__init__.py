@@ -64,7 +64,7 @@ __all__ = [
 # Files of this folder that are no methods.
 SHARED = frozenset(
     {
-        "base", "calibration", "demonstrations", "distilled", "ensemble", "pattern", "prefix", "rendering",
-        "reparameterised", "several", "soft", "template", "text_classifier", "verbalizer",
+        "base", "calibration", "demonstrations", "distilled", "ensemble", "material", "pattern", "prefix",
+        "rendering", "reparameterised", "several", "soft", "template", "text_classifier", "verbalizer",
     }
 )  # fmt: skip

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze.base import NULL_TEMPLATE, ClozeLearner
-from vlprompt.cloze.ensemble import Ensemble, EnsembleConfig, Material
+from vlprompt.cloze.ensemble import Ensemble, EnsembleConfig
+from vlprompt.cloze.material import Material
 from vlprompt.cloze.rendering import Renderer
 from vlprompt.cloze.template import Template, without_words
 from vlprompt.cloze.text_classifier import TextClassifier

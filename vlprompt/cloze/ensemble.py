@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
+from vlprompt.cloze.material import Material
 from vlprompt.cloze.pattern import Pattern, PatternConfig
 from vlprompt.cloze.template import Template
-from vlprompt.data.batch import Batch
 from vlprompt.data.images import Example
 from vlprompt.data.loaders import Batches, TextBatches, mixed
 from vlprompt.data.unlabelled import WithUnlabelled
 from vlprompt.errors import UsageError, unknown, warn
-from vlprompt.learners.base import texts_of
 from vlprompt.recipe import TrainConfig
 from vlprompt.steps import train_inside
 from vlprompt.track import progress
@@ -95,35 +94,6 @@ class Votes:
         return torch.einsum("m,mnc->nc", weights / weights.sum(), self.logits[chosen])
 
 
-@dataclass(frozen=True)
-class Material:
-    """What an ensemble learns from.
-
-    Attributes:
-        train: Labelled examples.
-        unlabelled: Examples without labels; they are voted on.
-    """
-
-    train: tuple[Example, ...]
-    unlabelled: tuple[Example, ...]
-
-    @classmethod
-    def of(cls, data: Batches) -> "Material":
-        """The examples in batches of labelled texts with unlabelled ones beside them.
-
-        Raises:
-            UsageError: There is nothing unlabelled beside them.
-        """
-        if not isinstance(data, WithUnlabelled):
-            raise UsageError("an ensemble's student learns from unlabelled texts; fit it on a task that has some.")
-        return cls(_examples(data.labelled), _examples(data.unlabelled))
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) of the training examples."""
-        return torch.tensor([example.label for example in self.train])
-
-
 class Ensemble:
     """Trains members.
 
@@ -178,18 +148,3 @@ def scores(learner: Pattern, examples: Sequence[Example]) -> Tensor:
     """(N, C) class scores of some texts, in order."""
     batches = TextBatches(examples, batch_size=AT_ONCE).epoch(0)
     return torch.cat([learner(batch.to(learner.backbone.device)) for batch in batches])
-
-
-def _examples(data: Batches) -> tuple[Example, ...]:
-    """All texts of some batches, in order; where they are shuffled and drop their last batch, of several epochs."""
-    found: dict[int, Example] = {}
-    epoch = 0
-    while len(found) < data.size:
-        for batch in data.epoch(epoch):
-            found |= dict(zip(batch.index.tolist(), _of_batch(batch), strict=True))
-        epoch += 1
-    return tuple(found[position] for position in range(data.size))
-
-
-def _of_batch(batch: Batch) -> list[Example]:
-    return [Example(text, label) for text, label in zip(texts_of(batch), batch.labels.tolist(), strict=True)]

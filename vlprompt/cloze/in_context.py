@@ -23,9 +23,9 @@ from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.cloze import calibration
 from vlprompt.cloze.base import ClozeConfig, ClozeLearner
 from vlprompt.cloze.demonstrations import Demonstrations, Place, drawn
+from vlprompt.cloze.material import examples_of
 from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS
 from vlprompt.data.batch import Batch
-from vlprompt.data.images import Example
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import Variant, texts_of
@@ -92,11 +92,7 @@ class InContext(ClozeLearner):
 
     def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
         """Draw the demonstrations."""
-        examples = [
-            Example(text, label)
-            for batch in train.epoch(0)
-            for text, label in zip(texts_of(batch), batch.labels.tolist(), strict=True)
-        ]
+        examples = examples_of(train)
         generator = torch.Generator().manual_seed(mixed(self.seed, "demonstrations"))
         own, labels = self.config, [example.label for example in examples]
         words = [of_class[0] for of_class in self.verbalizer.spelt]

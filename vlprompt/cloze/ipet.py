@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze.distilled import Distilled, DistilledConfig, student_recipe
-from vlprompt.cloze.ensemble import Material, Votes
+from vlprompt.cloze.ensemble import Votes
+from vlprompt.cloze.material import Material
 from vlprompt.data.images import Example
 from vlprompt.data.loaders import mixed
 from vlprompt.errors import UsageError, warn

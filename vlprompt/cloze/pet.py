@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze.distilled import Distilled, DistilledConfig, student_recipe
-from vlprompt.cloze.ensemble import Material
+from vlprompt.cloze.material import Material
 from vlprompt.learners.base import Variant
 from vlprompt.recipe import TrainConfig
 
