@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,55 +127,6 @@ def test_only_the_rows_that_are_asked_for_are_computed(name: str, make_lm: Calla
     assert "forward" not in vars(head), "the model's own head is back"
 
 
-def ending(lm: LanguageModel) -> list[Row]:
-    """Texts that are read at their end, two places before it where there may be blanks."""
-    long = [row for row in rows(lm) if len(row.ids) > 2]
-    return [replace(row, read=len(row.ids) - (3 if lm.kind == "masked" else 1)) for row in long]
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_log_probabilities_at_several_places_are_the_librarys(name: str, make_lm: Callable[..., LanguageModel]) -> None:
-    """Of a masked model at its places, of others behind what has been said."""
-    lm = make_lm(name)
-    said = () if lm.kind == "masked" else (7, 2)
-    texts = Sequences.of(ending(lm))
-    wanted = []
-    for row in ending(lm):
-        with torch.no_grad():
-            if lm.kind == "encoder-decoder":
-                decoder = torch.tensor([[0, lm.vocabulary.blank, *said]])
-                found = lm.model(input_ids=torch.tensor([row.ids]), decoder_input_ids=decoder).logits[0, 1:]
-            else:
-                found = lm.model(input_ids=torch.tensor([[*row.ids, *said]])).logits[0, row.read :]
-        wanted.append(found.log_softmax(-1))
-    found = lm.log_probs(texts, 3, begun=said)
-    torch.testing.assert_close(found, torch.stack(wanted), rtol=0, atol=1e-4)
-    with torch.no_grad():
-        lm.chunk_tokens = 12
-        torch.testing.assert_close(lm.log_probs(texts, 3, begun=said), found, rtol=0, atol=1e-4)
-    if lm.first_position is not None:
-        padded = left_padded(ending(lm))
-        torch.testing.assert_close(lm.log_probs(padded, 3, begun=said), found, rtol=0, atol=1e-4)
-    lm.head = "whole vocabulary"
-    torch.testing.assert_close(lm.log_probs(texts, 3, begun=said), found, rtol=0, atol=1e-4)
-
-
-def test_an_answer_stands_behind_a_text_only(tiny_lm: Callable[[str], LanguageModel]) -> None:
-    lm = tiny_lm("gpt2")
-    with pytest.raises(UsageError, match="text 0 goes on behind place 0, so no answer can stand there"):
-        lm.log_probs(Sequences.of(rows(lm)), 2, begun=(3,))
-
-
-def test_what_a_causal_model_remembers_stands_for_the_text(make_lm: Callable[..., LanguageModel]) -> None:
-    lm, words = make_lm("gpt2"), torch.arange(20)
-    head, tail = lm.vocabulary.pieces("i saw the film ."), lm.vocabulary.pieces(" it was")
-    whole = lm.scores(Sequences.of([Row((*head, *tail), len(head) + len(tail) - 1)]), words)
-    with torch.no_grad():
-        kept = lm.remembered(torch.tensor(head))
-    found = lm.scores(Sequences.of([Row(tuple(tail), len(tail) - 1)] * 2), words, kept)
-    torch.testing.assert_close(found, whole.expand(2, -1), rtol=0, atol=1e-5)
-
-
 def test_the_head_is_back_after_an_error(make_lm: Callable[..., LanguageModel]) -> None:
     lm = make_lm("bert")
     before = len(lm.model.base_model._forward_hooks)
@@ -272,8 +222,8 @@ def test_others_take_one(name: str, other: Callable[[str], LanguageModel]) -> No
 
 def test_a_prefix_that_is_ignored_is_noticed(make_lm: Callable[..., LanguageModel]) -> None:
     lm = make_lm("bert")
-    run = lm._run
-    lm._run = lambda texts, prompt, *rest: run(texts, NOTHING, *rest)  # type: ignore[method-assign]
+    run = lm.run
+    lm.run = lambda texts, prompt, *rest: run(texts, NOTHING, *rest)  # type: ignore[method-assign]
     with pytest.raises(VlpromptError, match="accepts a prefix and ignores it"):
         _ = lm.prefix_shapes
 

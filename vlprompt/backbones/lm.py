@@ -6,7 +6,7 @@ one, the first word of a decoder. Only there, and only for the words that are as
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,17 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.prefixes import (
-    Shape,
-    cache,
-    cache_name,
-    contents,
-    decoder_cache,
-    empty_cache,
-    in_encoder,
-    shapes_of,
-)
-from vlprompt.backbones.readout import at, every_row, reading, rows_of, rows_only
+from vlprompt.backbones.prefixes import Shape, cache, cache_name, decoder_cache, in_encoder, shapes_of
+from vlprompt.backbones.readout import at, reading, rows_of, rows_only
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.backbones.text_encoding import at_least_float32
 from vlprompt.backbones.vocabulary import SENTINEL, Vocabulary
@@ -149,58 +140,14 @@ class LanguageModel(nn.Module):
         """Scores (B, W) of (W,) words at the read-out, as the model's own logits have them."""
         words = words.to(self.device)
         if self.head == "whole vocabulary":
-            return self._by_length(texts, lambda some: self._whole(some, prompt)[:, words])
-        return self._by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
-
-    def log_probs(
-        self, texts: Sequences, count: int = 1, prompt: Steering = NOTHING, begun: Sequence[int] = ()
-    ) -> Tensor:
-        """Log-probabilities (B, count, V) at the read-out and at the places behind it.
-
-        Args:
-            texts: B texts.
-            count: Places; blanks of a masked model, else at most one more than the answer has begun with.
-            prompt: What is learned.
-            begun: The first pieces of the answer, which a causal model or a decoder goes on from.
-        """
-        if self.kind == "causal":
-            texts = texts.continued(begun)
-
-        def answer(some: Sequences) -> Tensor:
-            places = some.read[:, None] + torch.arange(count, device=self.device)  # (B, count)
-            if self.kind == "encoder-decoder":
-                known = torch.tensor([begun], dtype=torch.long, device=self.device)
-                started = torch.cat([self._decoder_ids, known], dim=1).expand(len(some), -1)
-                found: Tensor = self._run(some, prompt, decoder_input_ids=started).logits[:, 1 : count + 1]
-            elif self.head == "whole vocabulary":
-                found = at(self._run(some, prompt).logits, places)
-            else:
-                with reading(self.model, places, every_row(self.model)):
-                    found = self._run(some, prompt).logits
-                found = found if found.shape[1] == count else at(found, places)
-            return at_least_float32(found).log_softmax(-1)
-
-        return self._by_length(texts, answer)
-
-    @torch.no_grad()
-    def remembered(self, ids: Tensor) -> Steering:
-        """What (T,) tokens leave behind in every layer of a causal model: a prefix that stands exactly for them.
-
-        Raises:
-            VlpromptError: The model takes no prefix.
-        """
-        kept, shapes = empty_cache(), self.prefix_shapes
-        inputs = {"input_ids": ids[None].to(self.device), cache_name(self.model.base_model): kept, "use_cache": True}
-        if self.first_position is not None:
-            inputs["position_ids"] = torch.arange(len(ids), device=self.device)[None] + self.first_position
-        self.model.base_model(**inputs)
-        return Steering.of_prefix(contents(kept), shapes[0][0])
+            return self.by_length(texts, lambda some: self._whole(some, prompt)[:, words])
+        return self.by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
 
     def states(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them."""
         if self.head == "whole vocabulary":
             raise UsageError(f"{self.name} does more with its scores than its head says; its states cannot be used.")
-        return self._by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
+        return self.by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
 
     def hidden(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """The last layer's states (B, D) at the read-out, before any head."""
@@ -208,14 +155,14 @@ class LanguageModel(nn.Module):
             return self.states(texts, prompt)
 
         def last(some: Sequences) -> Tensor:
-            found = self._run(some, prompt, self.model.base_model)
+            found = self.run(some, prompt, self.model.base_model)
             return at_least_float32(at(found.last_hidden_state, some.read))
 
-        return self._by_length(texts, last)
+        return self.by_length(texts, last)
 
     def everywhere(self, texts: Sequences) -> Tensor:
         """Scores (B, T, V) of the whole vocabulary at every place: for training a masked model, which needs both."""
-        return at_least_float32(self._run(texts).logits)
+        return at_least_float32(self.run(texts).logits)
 
     @cached_property
     def prefix_shapes(self) -> tuple[Shape, ...]:
@@ -259,7 +206,7 @@ class LanguageModel(nn.Module):
         if texts.segments is not None and getattr(self.model.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = texts.segments
         if self.kind == "encoder-decoder":
-            inputs["decoder_input_ids"] = self._decoder_ids.expand(len(texts), -1)
+            inputs["decoder_input_ids"] = self.decoder_ids.expand(len(texts), -1)
             if prompt.decoder is not None:
                 inputs[cache_name(self.model)] = decoder_cache(prompt.decoder, len(texts), self.dtype)
         elif prompt.prefix is not None:
@@ -268,26 +215,26 @@ class LanguageModel(nn.Module):
             inputs |= {cache_name(self.model.base_model): kept, "attention_mask": seen}
         return inputs
 
-    def _run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:
+    def run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:
         """What the model, or a part of it, makes of texts."""
         inner = prompt.prefix if self.kind == "encoder-decoder" else None
         with in_encoder(self.model, inner, len(texts), self.dtype):
             return (module or self.model)(**{**self._inputs(texts, prompt), **changed})
 
     @property
-    def _decoder_ids(self) -> Tensor:
+    def decoder_ids(self) -> Tensor:
         """(1, 2): the decoder's start, then the blank, whose next word is the answer (Raffel et al. 2020)."""
         return torch.tensor([[self.model.config.decoder_start_token_id, self.vocabulary.blank]], device=self.device)
 
     def _read(self, texts: Sequences, prompt: Steering, head: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, ...) of what `head` makes of the read-out state."""
         with reading(self.model, None if self.kind == "encoder-decoder" else texts.read[:, None], head):
-            found: Tensor = self._run(texts, prompt).logits
+            found: Tensor = self.run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _whole(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """(B, V) by the model's own forward, unchanged."""
-        found: Tensor = self._run(texts, prompt).logits
+        found: Tensor = self.run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _at_readout(self, found: Tensor, texts: Sequences) -> Tensor:
@@ -296,7 +243,7 @@ class LanguageModel(nn.Module):
             return at_least_float32(found[:, -1])
         return at_least_float32(found[:, 0] if found.shape[1] == 1 else at(found, texts.read))
 
-    def _by_length(self, texts: Sequences, answer: Callable[[Sequences], Tensor]) -> Tensor:
+    def by_length(self, texts: Sequences, answer: Callable[[Sequences], Tensor]) -> Tensor:
         """Answers (B, ...) in order; without gradients, texts of like length are run together, to pad less."""
         if torch.is_grad_enabled() or texts.ids.numel() <= self.chunk_tokens:
             return answer(texts)
@@ -351,7 +298,7 @@ class LanguageModel(nn.Module):
         probe, found = self._probe(), []
         for row in range(len(probe)):
             one = probe.take(torch.tensor([row], device=self.device))
-            extra = {"decoder_input_ids": self._decoder_ids} if self.kind == "encoder-decoder" else {}
+            extra = {"decoder_input_ids": self.decoder_ids} if self.kind == "encoder-decoder" else {}
             found.append(self._at_readout(self.model(input_ids=one.ids, **extra).logits, one))
         return torch.cat(found)
 

@@ -18,6 +18,7 @@ from typing import final, get_args
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.continuations import remembered
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.cloze import calibration
@@ -149,7 +150,7 @@ class InContext(ClozeLearner):
     def kept(self, head: tuple[int, ...]) -> Steering:
         """The keys and values of what every row begins with, from the one time that the model has run it."""
         if head not in self._before:
-            self._before[head] = self.backbone.remembered(torch.tensor(head))
+            self._before[head] = remembered(self.backbone, torch.tensor(head))
         return self._before[head]
 
 

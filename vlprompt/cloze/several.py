@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.continuations import log_probs
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import Sequences, Steering
 from vlprompt.cloze.rendering import Renderer
@@ -86,7 +87,7 @@ class LeftToRight:
         """Log-probabilities (B, W); words with a beginning in common share a run of the model."""
         texts, scores = self._renderer(examples), {}
         for chain in self._chains:
-            found = lm.log_probs(texts, len(chain) + 1, prompt, chain)  # (B, n, V)
+            found = log_probs(lm, texts, len(chain) + 1, prompt, chain)  # (B, n, V)
             for number, word in enumerate(self.words):
                 if tuple(word[:-1]) == chain[: len(word) - 1]:
                     each = found[:, range(len(word)), list(word)]  # (B, n)
@@ -108,7 +109,7 @@ def hinge(scores: Tensor, labels: Tensor) -> Tensor:
 
 def _at_once(lm: LanguageModel, texts: Sequences, word: Word, prompt: Steering) -> Tensor:
     """(B, n) log-probabilities of a word's pieces, each at its blank."""
-    return lm.log_probs(texts, len(word), prompt)[:, range(len(word)), list(word)]
+    return log_probs(lm, texts, len(word), prompt)[:, range(len(word)), list(word)]
 
 
 def _begins(longer: Sequence[int], one: Sequence[int]) -> bool:
