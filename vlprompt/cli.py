@@ -19,6 +19,7 @@ from vlprompt.commands import (
     list,  # noqa: A004
     predict,
     report,
+    show,
     test_time,
     zero_shot,
 )
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "test-time": test_time.run,
     "cloze": cloze.run,
     "predict": predict.run,
+    "show": show.run,
     "report": report.run,
     "cache": cache.run,
 }

@@ -18,6 +18,7 @@ from vlprompt.data.loaders import (
     TextBatches,
     ViewBatches,
     mixed,
+    text_of,
 )
 from vlprompt.data.task import Example, Task
 from vlprompt.data.texts import Text
@@ -76,6 +77,9 @@ def _shuffled(
     """Shuffled training batches of some of a task's examples."""
     if learner.reads is Reads.TEXT:
         return TextBatches(examples, batch_size=config.batch_size, seed=config.seed)
+    if learner.reads is Reads.TEXT_FEATURES:
+        features = text_features(learner, examples, store)
+        return FeatureBatches(features, labels_of(examples), batch_size=config.batch_size, seed=config.seed)
     _need_images(learner, examples)
     views = views_per_image(config.augment)
     if views == 0:
@@ -103,7 +107,7 @@ def before_training(
     if not learner.in_order or not task.train:
         return None, None
     val = judging(learner, task, task.val, store) if task.val else None
-    if learner.reads in (Reads.IMAGES, Reads.TEXT):
+    if learner.reads is Reads.IMAGES or learner.reads.of_texts:
         train = judging(learner, task, task.train, store)
         need_unlabelled(learner, task)
         return (_beside(task, train, judging(learner, task, task.unlabelled, store)) if learner.adapts else train), val
@@ -120,6 +124,8 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     """
     if learner.reads is Reads.TEXT:
         return TextBatches(examples, batch_size=TEST_BATCH)
+    if learner.reads is Reads.TEXT_FEATURES:
+        return FeatureBatches(text_features(learner, examples, store), labels_of(examples), batch_size=TEST_BATCH)
     _need_images(learner, examples)
     transform = learner.test_transform
     if learner.reads is Reads.VIEWS:
@@ -141,6 +147,16 @@ def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
 def plain_features(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Tensor:
     """(N, E), what the frozen model says of the plain view of every example, from the store where it is known."""
     return _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
+
+
+def text_features(learner: Learner, examples: Sequence[Example], store: FeatureStore) -> Tensor:
+    """(N, E), what the frozen model says of every text as the learner puts it, from the store where it is known.
+
+    Raises:
+        UsageError: An example is no text.
+    """
+    encode = learner.text_encoder
+    return store.get_texts(encode, _space(learner), encode.key, [text_of(example) for example in examples])
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

@@ -63,6 +63,7 @@ def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype
         yield
         return
     length, kept = prefix.shape[3], cache(prefix, batch, dtype)
+    attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
 
     def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = given.get("mask")
@@ -70,7 +71,6 @@ def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype
             given["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
         return args, {**given, cache_name(module): kept}
 
-    attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
     hooks = [attention.register_forward_pre_hook(give, with_kwargs=True) for attention in attentions]
     try:
         yield

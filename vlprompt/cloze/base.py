@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
-import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
@@ -15,7 +14,6 @@ from vlprompt.cloze.template import Template
 from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS, Pieces, Rule, Verbalizer
 from vlprompt.data.batch import Batch
 from vlprompt.data.task import Task
-from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import PromptLearner, Reads, texts_of
 
@@ -49,6 +47,7 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     reads = Reads.TEXT
     takes = (LanguageModel,)
     config: ClozeConfig
+    one_blank: ClassVar[bool] = False  # whether it reads a single blank only, and so no words of several pieces whole
     whole_words: several.Blanks | several.LeftToRight | None = None  # where words of several pieces are scored whole
 
     def __init__(self, lm: LanguageModel, classes: Sequence[str], config: ClozeConfig, *, seed: int = 0) -> None:
@@ -125,6 +124,8 @@ class ClozeLearner(PromptLearner[LanguageModel]):
         )
         words = [word for of_class in self.verbalizer.spelt for word in of_class]
         whole = own.pieces in (*MASKS, *LEFT_TO_RIGHT)
+        if whole and self.one_blank:
+            raise UsageError(f"{self.method()} reads one blank, pieces={own.pieces!r} several; use 'first' or 'mean'.")
         self.whole_words = several.reader(self.render, words, own.pieces) if whole else None
 
     def steering(self) -> Steering:
@@ -160,6 +161,9 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     def opened(self, items: Sequence[Any]) -> Batch:
         """An unlabelled batch of texts: mappings of fields, or strings where the template has one field."""
         field = next(iter(self.renderer.template.fields), "text")
-        texts = tuple(Text(tuple(x.items())) if isinstance(x, Mapping) else Text.of(**{field: x}) for x in items)
-        count = torch.arange(len(texts), device=self.backbone.device)
-        return Batch(torch.full_like(count, -1), count, texts=texts)
+        return Batch.of_texts(items, field).to(self.backbone.device)
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned tokens among the words, if there are any."""
+        tokens = self.steering().tokens
+        return {} if tokens is None else {"tokens": tokens}

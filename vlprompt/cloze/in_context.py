@@ -25,7 +25,6 @@ from vlprompt.cloze import calibration
 from vlprompt.cloze.base import ClozeConfig, ClozeLearner
 from vlprompt.cloze.demonstrations import Demonstrations, Place, drawn
 from vlprompt.cloze.material import examples_of
-from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.errors import UsageError, unknown
@@ -54,8 +53,6 @@ class InContextConfig(ClozeConfig):
                 f"demonstrations {self.demonstrations}, samples {self.samples}, share {self.share}: demonstrations "
                 "must be 0 or more, samples 1 or more, share above 0 and below 1."
             )
-        if self.pieces in (*MASKS, *LEFT_TO_RIGHT):
-            raise UsageError(f"in_context reads one blank, pieces={self.pieces!r} several; use 'first'.")
 
 
 @final
@@ -63,6 +60,7 @@ class InContext(ClozeLearner):
     """The frozen model's answer to a question between answered examples; without any, a hard prompt."""
 
     in_order = True
+    one_blank = True
     config: InContextConfig
     shown: Tensor  # (S, T) ids of what each prompt shows, -1 behind them
 
