@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import vlprompt as vp
 from vlprompt import checkpoint, train
-from vlprompt.data import FeatureBatches, FeatureStore
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.data import EncodedBatches, FeatureBatches, FeatureStore, ImageBatches, transforms
+from vlprompt.data.images import Example, Files, Item
+from vlprompt.data.pixels import Pixels
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 from vlprompt.learners import CoOp, CoOpConfig
 from vlprompt.recipe import learning_rate
 
@@ -69,6 +72,41 @@ def test_the_tracker_hears_every_epoch_with_its_learning_rate(clip: vp.Clip, bat
     assert [row["loss"] for row in noted.rows] == list(report.losses)
     assert noted.rows[0]["lr"] == 1e-5
     assert report.parameters == 2 * clip.text_width
+
+
+class Slow(Files):
+    """Files on a slow disk."""
+
+    def open(self, item: Item) -> Image.Image:
+        time.sleep(0.03)
+        return super().open(item)
+
+
+def test_says_how_long_it_waited_for_data(clip: vp.Clip, tmp_path: Path) -> None:
+    """Decoding counts; what a frozen tower makes of the images does not, nor do steps."""
+    examples = [Example(tmp_path / f"{number}.png", number) for number in range(3)]
+    for example in examples:
+        Image.new("RGB", (20, 20), (80 * example.label, 0, 0)).save(example.item)
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.1)
+        return clip.encode_image(images)
+
+    shares = []
+    for limit in (0, 2**20):
+        plain = transforms.test_transform(clip.preprocess)
+        images = ImageBatches(Slow(), examples, plain, batch_size=3, seed=0, pixels=Pixels(limit))
+        noted, config = Noted(), vp.TrainConfig(epochs=8, batch_size=3)
+        report = vp.fit(coop(clip), EncodedBatches(images, encode), config, tracker=noted)
+        assert images.waited >= 3 * 0.03 * (8 if limit == 0 else 1)
+        assert report.waiting == pytest.approx(images.waited / report.seconds, rel=0.1)
+        assert noted.rows[-1]["waiting"] == pytest.approx(report.waiting, rel=0.1)
+        shares.append(report.waiting)
+    assert 0.7 > shares[0] > 2 * shares[1] > 0, shares
+
+
+def test_what_is_in_memory_is_not_waited_for(clip: vp.Clip, batches: FeatureBatches) -> None:
+    assert vp.fit(coop(clip), batches, vp.TrainConfig(epochs=1, batch_size=4)).waiting == 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
@@ -198,3 +236,11 @@ def test_kill_nine_in_mid_training_changes_nothing(augment: str, tmp_path: Path)
     started["whole"].communicate()
     weights = [(folder / "prompt" / "prompt.safetensors").read_bytes() for folder in folders.values()]
     assert weights[0] == weights[1]
+
+
+def test_steps_that_end_within_the_warm_up_are_warned_of(clip: vp.Clip, batches: FeatureBatches) -> None:
+    config = vp.TrainConfig(epochs=9, steps=3, batch_size=4)  # an epoch has three steps, all of them warm-up
+    with pytest.warns(VlpromptWarning, match=r"3 steps end within the warm-up, which is 3 steps here.*warmup_epochs=0"):
+        vp.fit(coop(clip), batches, config)
+    for enough in (replace(config, steps=4), replace(config, warmup="none"), replace(config, warmup_epochs=0)):
+        vp.fit(coop(clip), batches, enough)  # a warning would be an error here

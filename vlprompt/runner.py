@@ -280,7 +280,7 @@ def _complete(
         result,
         metrics=measured,
         examples=examples,
-        extra={**result.extra, "seconds_per_image": each},
+        extra={**result.extra, "seconds_per_image": each, "waiting_for_data": report.waiting},
         trainable_parameters=report.parameters,
         train_seconds=report.seconds,
         eval_seconds=sum(judged.seconds for judged in scores.values()),

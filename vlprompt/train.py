@@ -19,7 +19,7 @@ from vlprompt.backbones.products import fast_products
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError, out_of_memory
+from vlprompt.errors import VlpromptError, out_of_memory, warn
 from vlprompt.learners.base import PromptLearner
 from vlprompt.recipe import TrainConfig, rate_at
 from vlprompt.track import Silent, Tracker
@@ -36,12 +36,14 @@ class TrainReport:
         seconds: Time spent, this run's part only.
         parameters: How many numbers were learned.
         resumed_from: The epoch an interrupted run was taken up at; 0 for a fresh one.
+        waiting: The share of the epochs' time that went by while images were read and decoded.
     """
 
     losses: tuple[float, ...]
     seconds: float
     parameters: int
     resumed_from: int
+    waiting: float = 0.0
 
 
 @fast_products()
@@ -64,7 +66,8 @@ def fit(
         config: Training settings, usually a method's `recipe(shots)`.
         val: Held-out batches for methods that choose something on them; a task brings its own.
         store: Where features of frozen towers are kept; the user's cache by default.
-        tracker: Who is told of every epoch.
+        tracker: Who is told of every epoch: its loss and learning rate, and the share of the time so far that went by
+            waiting for data.
         state: File to keep the state of an unfinished run in. With the file there, training goes on from its last
             epoch and ends in the same bytes as if it had never stopped; it is deleted at the end.
         workers: Processes that decode images.
@@ -86,15 +89,28 @@ def fit(
     learner.prepare(known or data, val)
     run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None)
     losses, first = run.resume()
+    clock = _Clock(data)
     length = min(config.epochs, (config.steps or math.inf) / len(data))  # in epochs, the last perhaps not whole
+    _need_more_than_a_warmup(config, length, len(data))
     for epoch in range(first, math.ceil(length)):
         losses.append(_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
         learner.end_epoch(epoch + 1, math.ceil(length))
-        (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate_at(config, epoch, 0, len(data), length))
+        rate = rate_at(config, epoch, 0, len(data), length)
+        (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate, waiting=clock.waiting)
         run.keep(epoch + 1, losses)
     run.finish()
     learner.eval()
-    return TrainReport(tuple(losses), time.perf_counter() - began, run.size, first)
+    return TrainReport(tuple(losses), time.perf_counter() - began, run.size, first, clock.waiting)
+
+
+def _need_more_than_a_warmup(config: TrainConfig, length: float, steps: int) -> None:
+    """Warn of a training that a limit of steps ends before its learning rate has come up; `length` in epochs."""
+    if config.steps and config.warmup != "none" and length <= config.warmup_epochs:
+        warn(
+            f"{config.steps} steps end within the warm-up, which is {config.warmup_epochs * steps} steps here: the "
+            f"learning rate never comes up from {config.warmup_lr:g} to {config.lr:g}; give more steps, larger batches "
+            "or warmup_epochs=0."
+        )
 
 
 def _epoch(
@@ -141,6 +157,18 @@ def make_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> torch
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, eps=config.eps)
+
+
+class _Clock:
+    """How much of the time since it was made went by waiting for data."""
+
+    def __init__(self, data: Batches) -> None:
+        self._data, self._before, self._began = data, data.waited, time.perf_counter()
+
+    @property
+    def waiting(self) -> float:
+        """Between 0 and 1."""
+        return (self._data.waited - self._before) / (time.perf_counter() - self._began)
 
 
 class _Run:

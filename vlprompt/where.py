@@ -96,6 +96,8 @@ def show(found: Iterable[Result], where: Kept, table: Callable[[Sequence[Result]
             top = "  ".join(f"{k} {100 * v:.1f}" for k, v in result.metrics.items() if "top1" in k or "harmonic" in k)
             shots = "all" if result.shots == results.ALL_SHOTS else result.shots
             line = f"{result.task} {result.learner} {result.variant} {shots} shots seed {result.seed}: {top}"
+            if waiting := result.extra.get("waiting_for_data"):
+                line += f" ({waiting:.0%} of the training waited for data)"
             print(line.replace("  ", " "), file=sys.stderr)
     if not where.json:
         print(table(kept))

@@ -19,7 +19,7 @@ from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
 PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time")
-PART = ("learners", "shots", "seeds", "set", "grid")  # what a part may change
+PART = ("learners", "pseudo", "shots", "seeds", "set", "grid")  # what a part may change
 SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
@@ -41,8 +41,8 @@ class Experiment:
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
         grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
-        part: More rows of the same table in settings of their own: tables of `learners`, and of `shots`, `seeds`, `set`
-            and `grid` where they differ.
+        part: More rows of the same table in settings of their own: tables of `learners`, and of `pseudo`, `shots`,
+            `seeds`, `set` and `grid` where they differ.
     """
 
     protocol: str

@@ -26,6 +26,7 @@ class OneBatch:
     """A training set that is one batch."""
 
     batch: Batch
+    waited: float = 0.0
 
     @property
     def size(self) -> int:

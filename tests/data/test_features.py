@@ -134,11 +134,11 @@ def test_images_of_one_view_are_augmented_differently(store: FeatureStore) -> No
     seen: list[int] = []
 
     class Spy:
-        key, random = "spy", True
+        key, random, preprocess = "spy", True, PREPROCESS
 
-        def __call__(self, image: Image.Image, generator_seed: int = 0) -> Tensor:
+        def pixels(self, image: Image.Image, generator_seed: int = 0) -> Tensor:
             seen.append(generator_seed)
-            return torch.zeros(3, 8, 8)
+            return torch.zeros(3, 8, 8, dtype=torch.uint8)
 
     images = Indexed([(Image.new("RGB", (4, 4), (i, 0, 0)),) for i in range(6)])
     examples = [Example(i, 0) for i in range(6)]

@@ -18,6 +18,8 @@ from vlprompt.data import transforms
 from vlprompt.data.batch import Batch
 from vlprompt.data.images import BadImageError, Example, Files, Item
 from vlprompt.data.loaders import EncodedBatches, FeatureBatches, ImageBatches, batch_count, batch_positions, mixed
+from vlprompt.data.pixels import Pixels
+from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 Ten = tuple[Files, list[Example]]
@@ -121,25 +123,16 @@ def test_the_last_incomplete_batch_is_dropped_if_there_is_a_complete_one(size: i
     assert batch_count(size, 4, drop_last=False) == len(batch_positions(size, 4, None, 0)) == -(-size // 4)
 
 
-def test_decoded_images_are_kept_and_change_nothing(ten_images: Ten) -> None:
+@pytest.mark.parametrize("transform", [TRAIN, TEST])
+def test_decoded_images_are_kept_and_change_nothing(ten_images: Ten, transform: Transform) -> None:
     _, examples = ten_images
     kept, anew = Counting(), Counting()
-    first = ImageBatches(kept, examples, TRAIN, batch_size=5, seed=1)
-    second = ImageBatches(anew, examples, TRAIN, batch_size=5, seed=1, cache_mb=0)
+    first = ImageBatches(kept, examples, transform, batch_size=5, seed=1)
+    second = ImageBatches(anew, examples, transform, batch_size=5, seed=1, pixels=Pixels(0))
     for number in range(3):
         assert same(list(first.epoch(number)), list(second.epoch(number)))
     assert len(kept.opened) == 10  # type: ignore[attr-defined]
     assert len(anew.opened) == 30  # type: ignore[attr-defined]
-
-
-def test_no_more_is_kept_than_was_allowed(ten_images: Ten) -> None:
-    _, examples = ten_images
-    counting = Counting()
-    sizes = [3 * (33 + i) * (40 - i) for i in range(10)]
-    loader = ImageBatches(counting, examples, TRAIN, batch_size=10, seed=1, cache_mb=(sum(sizes) - 1) / 2**20)
-    list(loader.epoch(0))
-    list(loader.epoch(1))
-    assert len(counting.opened) == 11  # type: ignore[attr-defined]
 
 
 def test_bad_images_stop_the_work_or_are_skipped(ten_images: Ten, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from vlprompt.train import fit
 class Repeated:
     """One batch, three times an epoch."""
 
+    waited = 0.0
+
     def __init__(self, batch: Batch) -> None:
         self.batch, self.size = batch, 3 * len(batch)
 

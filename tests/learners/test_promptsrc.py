@@ -32,6 +32,7 @@ class Batches:
 
     batch: Batch
     stop: int = -1
+    waited: float = 0.0
 
     @property
     def size(self) -> int:

@@ -182,14 +182,12 @@ def _key(space: str, transform: str, digest: str, seed: int) -> bytes:
 def _decoded(tensors: ImageTensors, jobs: Sequence[Job], batch_size: int, workers: int) -> Iterator[Decoded]:
     """The images of these jobs, `batch_size` at a time."""
     lists = [list(jobs[start : start + batch_size]) for start in range(0, len(jobs), batch_size)]
-    if not workers or not lists:
-        yield from decoded(tensors, lists)
-        return
-    pool = Workers(tensors, workers)
+    pool = Workers(tensors, workers) if workers and lists else None
     try:
-        yield from pool.decoded(lists)
+        yield from decoded(tensors, lists, pool)
     finally:
-        pool.close()
+        if pool:
+            pool.close()
 
 
 def _encoded(encode: Encode, done: Decoded, batch_size: int, bad: _Bad) -> dict[int, bytes]:

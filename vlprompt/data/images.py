@@ -93,7 +93,7 @@ class Files:
         path = Path(str(item)).absolute()
         try:
             stat = path.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _bad(item, error) from error
         return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
 

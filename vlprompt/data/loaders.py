@@ -6,6 +6,7 @@ batch if there is a complete one (Dassl.pytorch, `dassl/data/data_manager.py`).
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -16,6 +17,7 @@ from torch import Tensor
 from vlprompt.data.batch import Batch
 from vlprompt.data.decoding import Decoded, ImageTensors, Workers, decoded
 from vlprompt.data.images import BadImageError, Example, Images
+from vlprompt.data.pixels import Pixels, shared
 from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, unknown, warn
@@ -29,6 +31,10 @@ class Batches(Protocol):
     @property
     def size(self) -> int:
         """Examples in the split."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds gone by, in all epochs so far, while images were read and decoded and nothing else was done."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -48,7 +54,8 @@ class ImageBatches:
         seed: Shuffle every epoch by this seed; None: in order, everything once.
         workers: Processes that decode; 0 decodes here, which is right for few-shot sets.
         on_bad_image: "error" stops at an unreadable image; "skip" leaves it out, with one warning when the epoch ends.
-        cache_mb: Memory for decoded images, so that later epochs need not decode again; shared between the workers.
+        pixels: Where decoded images stay in memory for later epochs and evaluations; None: where all of this process
+            do, see `vlprompt.data.pixels.shared`.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class ImageBatches:
         seed: int | None = None,
         workers: int = 0,
         on_bad_image: str = "error",
-        cache_mb: float = 512,
+        pixels: Pixels | None = None,
     ) -> None:
         if on_bad_image not in ON_BAD_IMAGE:
             raise unknown("way to treat bad images", on_bad_image, ON_BAD_IMAGE)
@@ -69,12 +76,11 @@ class ImageBatches:
             raise UsageError(f"workers must be 0 or more, got {workers}")
         self.batch_size = _checked(batch_size)
         self.seed = seed
+        self.waited = 0.0
         self.skipped: dict[int, str] = {}
         self._skip = on_bad_image == "skip"
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
-        # Without shuffling each example is used once: keeping it would only cost memory.
-        limit = int(cache_mb * 2**20) // max(workers, 1) if seed is not None else 0
-        self._tensors = ImageTensors(images, examples, transform, limit)
+        self._tensors = ImageTensors(images, examples, transform, shared() if pixels is None else pixels)
         self._workers = Workers(self._tensors, workers) if workers else None
 
     @property
@@ -88,11 +94,13 @@ class ImageBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Batches of images; raises BadImageError at the first unreadable one unless they are skipped."""
         jobs = [[(i, mixed(self.seed or 0, number, i)) for i in part] for part in self._order(number)]
-        before = len(self.skipped)
-        for each in self._workers.decoded(jobs) if self._workers else decoded(self._tensors, jobs):
+        before, began = len(self.skipped), time.perf_counter()
+        for each in decoded(self._tensors, jobs, self._workers):
             batch = self._batch(each)
+            self.waited += time.perf_counter() - began
             if batch is not None:
                 yield batch
+            began = time.perf_counter()
         if len(self.skipped) > before:
             first = next(iter(self.skipped.values()))
             warn(f"{len(self.skipped)} of {self.size} images were skipped; the first: {first}")
@@ -124,6 +132,8 @@ class FeatureBatches:
         batch_size: Examples in a batch.
         seed: Shuffle every epoch by this seed; None: in order, everything once.
     """
+
+    waited = 0.0  # all is in memory
 
     def __init__(
         self, features: Tensor, labels: Tensor | Sequence[int], *, batch_size: int, seed: int | None = None
@@ -159,6 +169,8 @@ class ViewBatches:
         labels: (N,) int64.
         batch_size: Examples in a batch.
     """
+
+    waited = 0.0  # whoever makes the views reads the images
 
     def __init__(self, views: Callable[[Sequence[int]], Tensor], labels: Tensor, *, batch_size: int) -> None:
         self.batch_size = _checked(batch_size)
@@ -197,6 +209,11 @@ class EncodedBatches:
         """Examples in the split."""
         return self.inner.size
 
+    @property
+    def waited(self) -> float:
+        """Seconds spent on reading and decoding."""
+        return self.inner.waited
+
     def __len__(self) -> int:
         return len(self.inner)
 
@@ -227,6 +244,11 @@ class JoinedBatches:
         """Examples in the split."""
         return self.inner.size
 
+    @property
+    def waited(self) -> float:
+        """Seconds spent on reading and decoding."""
+        return self.inner.waited
+
     def __len__(self) -> int:
         return len(self.inner)
 
@@ -247,6 +269,8 @@ class TextBatches:
     Raises:
         UsageError: An example is no text.
     """
+
+    waited = 0.0  # all is in memory
 
     def __init__(self, examples: Sequence[Example], *, batch_size: int, seed: int | None = None) -> None:
         self.batch_size = _checked(batch_size)

@@ -32,6 +32,11 @@ class WithUnlabelled:
         """Examples in both."""
         return self.labelled.size + self.unlabelled.size
 
+    @property
+    def waited(self) -> float:
+        """Seconds spent on reading and decoding, of both."""
+        return self.labelled.waited + self.unlabelled.waited
+
     def __len__(self) -> int:
         return len(self.labelled)
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as tvf
 from numpy.random import RandomState
 from PIL.Image import Image
 from torch import Tensor
 
 from vlprompt.data.augmix import augmix
-from vlprompt.data.transforms import Preprocess, random_crop, seeded, test_transform
+from vlprompt.data.transforms import Preprocess, normalised, random_crop, seeded, test_transform
 from vlprompt.errors import UsageError
 
 ENCODED_AT_ONCE = 64  # views; of 224 px they are 38 MB
@@ -83,18 +82,21 @@ class ViewTransform:
         """Text that is equal for two transforms only if they do the same."""
         return f"views {self.count}{' augmix' if self.augmix and self.random else ''} {self.preprocess}"
 
-    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
-        """(V, 3, H, W) float32, normalised."""
+    def pixels(self, image: Image, generator_seed: int = 0) -> Tensor:
+        """(V, 3, H, W), 0 to 255: uint8, or float32 where views were mixed."""
         p = self.preprocess
-        plain = test_transform(p)(image)[None]  # (1, 3, H, W)
+        plain = test_transform(p).pixels(image)[None]  # (1, 3, H, W)
         if not self.random:
             return plain
         with seeded(generator_seed):
             crops = [random_crop(image, p.size, "bilinear") for _ in range(self.count - 1)]
         mixing = RandomState(generator_seed % 2**32)
         pixels = np.stack([augmix(crop, mixing) if self.augmix else np.asarray(crop) for crop in crops])
-        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)  # (V - 1, 3, H, W)
-        return torch.cat([plain, tvf.normalize(scaled, p.mean, p.std, inplace=True)])
+        return torch.cat([plain, torch.from_numpy(pixels).permute(0, 3, 1, 2)])  # the second (V - 1, 3, H, W)
+
+    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
+        """(V, 3, H, W) float32, normalised."""
+        return normalised(self.pixels(image, generator_seed), self.preprocess)
 
 
 def encode_views(encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
