@@ -188,8 +188,8 @@ def peak_memory_gb() -> float:
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def matrix_rate(side: int = 3072, times: int = 4) -> float:
+def matrix_rate(side: int = 3072, times: int = 4, dtype: torch.dtype = torch.float32) -> float:
     """The best rate of a product of a large square matrix with itself, in GFLOP/s."""
-    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(2))
+    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(2)).to(dtype)
     best = min(in_turn([(lambda: matrix @ matrix, 1)], 1)[0][0] for _ in range(times))
     return 2 * side**3 / best / 1e9
