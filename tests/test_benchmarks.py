@@ -26,6 +26,7 @@ from benchmarks.speed import (
     tpt,
     tpt_memory,
     vpt,
+    waiting,
 )
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
@@ -67,6 +68,13 @@ def test_the_quick_vpt_step_agrees_with_the_plain_way(tmp_path: Path) -> None:
     assert step["figures"]["scores_apart"] < 1e-5
     assert step["figures"]["gradient_apart"] < 1e-4
     assert linear["figures"]["times_faster"] > 1
+
+
+def test_the_quick_passes_over_images_are_equal_kept_or_not(tmp_path: Path) -> None:
+    assert measure.main(waiting.run, ["--quick", "--results", str(tmp_path / "r.jsonl")]) == 0
+    found = read(tmp_path / "r.jsonl")
+    assert [line["setting"]["images"] for line in found] == ["plain", "plain", "random crops", "random crops"]
+    assert all(0 < line["figures"]["kept_waiting_share"] < 1 for line in found[1::2])
 
 
 def test_a_side_that_disagrees_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
