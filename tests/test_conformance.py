@@ -40,7 +40,7 @@ def small_vit(precision: str) -> vp.Vit:
 
 
 def reads_text(method: str) -> bool:
-    return learners.learner_class(method).reads is Reads.TEXT
+    return learners.learner_class(method).reads.of_texts
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,9 @@ def test_bfloat16_gives_nearly_the_same_scores(
     a = exact.predict(whole_batch(exact, task, store)).softmax(dim=1)
     b = rough.predict(whole_batch(rough, task, store)).softmax(dim=1)
     assert b.isfinite().all()
-    assert (a.argmax(dim=1) == b.argmax(dim=1)).float().mean() > 0.8
+    best = a.topk(2, dim=1).values
+    near = best[:, 0] - best[:, 1] < 0.05  # which of two that are level comes first is no difference
+    assert ((a.argmax(dim=1) == b.argmax(dim=1)) | near).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("method", STEPPED)
@@ -275,6 +277,15 @@ def test_the_same_seed_gives_the_same_bytes(method: str, clip: Model, task: vp.T
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_learned_tokens_are_as_wide_as_words_and_known_by_their_start(method: str, clip: Model, task: vp.Task) -> None:
+    learner = build(method, clip, task).eval()
+    again = type(learner)(clip, learner.classes, learner.config, seed=learner.seed).eval()
+    for name, tokens in learner.soft_tokens().items():
+        assert tokens.shape[-1] == clip.word_table()[0].shape[1]
+        assert torch.equal(tokens, again.soft_tokens()[name]), "what `vlprompt show` compares with"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_configuration_survives_json_and_refuses_unknown_keys(method: str) -> None:
     for variant in learners.variants(method).values():
         kind = type(variant.config)
@@ -308,3 +319,24 @@ def test_features_are_asked_for_by_name() -> None:
     with pytest.raises(UsageError, match=r"vlprompt\.feed"):
         learners.base.features_of(Batch(torch.zeros(1), torch.zeros(1)))
     assert {learners.learner_class(name).reads for name in METHODS} <= set(Reads)
+
+
+@pytest.mark.parametrize("method", STEPPED)
+def test_a_batch_may_be_shared_between_processes(method: str, clip: Model, task: vp.Task, store: FeatureStore) -> None:
+    """Its gradient is the mean of its parts' by their sizes, or the method says why not."""
+    learner = trained(method, clip, task, store, epochs=1, most=0.003).eval()
+    recipe = replace(learners.variant(method)[1].recipe(2, task.name), batch_size=9, augment="none")
+    batch = next(iter(feed.training(learner, task, recipe, store).epoch(0)))
+
+    def gradients(part: Batch) -> dict[str, torch.Tensor]:
+        learner.zero_grad(set_to_none=True)
+        learner.backward(part)
+        return {name: p.grad.clone() for name, p in learner.trainable().items() if p.grad is not None}
+
+    whole, first, second = (gradients(batch.part(torch.arange(a, b))) for a, b in ((0, 9), (0, 5), (5, 9)))
+    most = max(float(gradient.abs().max()) for gradient in whole.values())
+    apart = max(float((whole[name] - (5 * first[name] + 4 * second[name]) / 9).abs().max()) for name in whole)
+    if learner.keeps_whole_batches:
+        assert whole.keys() == first.keys()
+        return
+    assert apart <= 1e-4 * most

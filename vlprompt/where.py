@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlprompt import results
-from vlprompt.backbones import load_backbone
+from vlprompt import learners, parallel, results
+from vlprompt.backbones import LanguageModel, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
+from vlprompt.learners.base import PromptLearner
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 from vlprompt.settings import by_owner
@@ -61,7 +62,8 @@ class Where:
         """The backbone and where results go."""
         backbone = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         training = {**by_owner(self.set).get("train", {}), **({"augment": self.augment} if self.augment else {})}
-        return Bench(backbone, self.out, FeatureStore(), training, self.workers, self.fresh, quiet=self.json)
+        store, team = FeatureStore(), parallel.started()
+        return Bench(backbone, self.out, store, training, self.workers, self.fresh, quiet=self.json, team=team)
 
     def entries(self, names: Sequence[str]) -> list[Entry]:
         """The rows of a table, from "coop" and "coop:cocoop-paper"."""
@@ -103,6 +105,25 @@ def show(found: Iterable[Result], where: Kept, table: Callable[[Sequence[Result]
         print(table(kept))
         print(f"\nresults in {where.out / 'results.jsonl'}, prompts under {where.out / 'prompts'}")
     return kept
+
+
+def load_prompt(
+    prompt: Path,
+    classes: list[str] | None = None,
+    backbone: str = "",
+    pretrained: str = "",
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+) -> PromptLearner[Any]:
+    """A saved prompt on the backbone it was trained with, or on the one that is named."""
+    frozen: Any
+    if LanguageModel in learners.learner_class(learners.kept_in(prompt, "method")).takes:
+        frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
+    else:
+        name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
+        frozen = load_backbone(name, weights, precision=precision, device=device)
+    return learners.load(prompt, frozen, classes)
 
 
 def as_json(value: Any) -> str:

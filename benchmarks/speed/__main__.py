@@ -15,6 +15,7 @@ from benchmarks.speed.measure import RESULTS
 SHARED = (
     "__main__",
     "compare",
+    "lms",
     "measure",
     "models",
     "names",

@@ -24,5 +24,5 @@ def run(
         seeds: Of the draw, the start and the order of training.
     """
     rows = Where(set=where.set).entries(learners)
-    task, bench = where.open_task(), where.bench()
+    task, bench = where.open_task(), where.bench(rows)
     show(few_shot.run(bench, task, rows, shots, seeds), where, tables.few_shot_table)

@@ -15,6 +15,7 @@ from vlprompt.learners import (
     bias,
     clip_adapter,
     clip_lora,
+    clip_text,
     cocoop,
     coda_prompt,
     coop,
@@ -49,6 +50,7 @@ from vlprompt.learners.base import Prediction, PromptLearner, Reads, Variant
 from vlprompt.learners.bias import Bias, BiasConfig
 from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
+from vlprompt.learners.clip_text import ClipText, ClipTextConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coda_prompt import CODAPrompt, CODAPromptConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
@@ -99,6 +101,8 @@ __all__ = [
     "CODAPrompt",
     "CODAPromptConfig",
     "CTPTConfig",
+    "ClipText",
+    "ClipTextConfig",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
@@ -152,6 +156,7 @@ __all__ = [
     "bias",
     "clip_adapter",
     "clip_lora",
+    "clip_text",
     "cocoop",
     "coda_prompt",
     "coop",
@@ -188,7 +193,7 @@ __all__ = [
     "zero_shot",
 ]
 
-SHARED = ("base", "checks", "frozen_head", "headed", "tuned")  # what methods have in common
+SHARED = ("backbone", "base", "checks", "frozen_head", "headed", "tuned")  # what methods have in common
 
 
 CLOZE = "vlprompt.cloze"  # the text side's folder; imported by name and late, since it stands on this package
@@ -265,6 +270,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in inside
     if origin is tuple:
         return isinstance(value, list | tuple) and all(_fits(x, inside[0]) for x in value)
+    if origin is dict:
+        return isinstance(value, dict)
     if origin is not None or not isinstance(hint, type):
         return any(_fits(value, x) for x in inside)
     if hint is float:
@@ -275,6 +282,10 @@ def _fits(value: Any, hint: Any) -> bool:
 def _described(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(repr(value) for value in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"a list, each {_described(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return "a table"
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
 
 
