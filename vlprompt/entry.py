@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vlprompt import learners
-from vlprompt.learners.base import PromptLearner, Variant
+from vlprompt.learners.base import PromptLearner, Reads, Variant
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Entry:
     def learns(self) -> bool:
         """Whether training images make a difference."""
         return self.parts[-1].kind.learns
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it adapts to views of each test image, which the seed draws."""
+        return self.kind.reads is Reads.VIEWS
 
     def around(self, learner: PromptLearner[Any]) -> PromptLearner[Any]:
         """The whole entry, given the learner of its last part.

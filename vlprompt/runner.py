@@ -1,31 +1,29 @@
 """One cell of a table: a learner trained on one task, judged on some, kept as a prompt and a result line."""
 
-import csv
-import hashlib
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlprompt import checkpoint, feed, learners, results
-from vlprompt.backbones.loading import LOCAL
+from vlprompt import feed, learners, results, shares
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.entry import Entry
-from vlprompt.errors import UsageError, warn
+from vlprompt.errors import UsageError
 from vlprompt.evaluate import Scores, evaluate
 from vlprompt.learners.base import PromptLearner
+from vlprompt.locks import alone
+from vlprompt.outcome import Summary, complete, joint_hash, keep_predictions, without_path
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig
 from vlprompt.results import Result
 from vlprompt.track import Console, Silent, Tracker
 from vlprompt.train import TrainReport, fit
 
 __all__ = ["Bench", "Entry", "Plan", "Summary", "keep_predictions", "refuse", "transfer"]
-
-Summary = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Bench:
         fresh: Run again what already has a result.
         quiet: No progress bars.
         results: Where result lines go instead of `results.jsonl` in `out`.
+        team: The processes that train together; the first judges, writes and tells the others.
+        share: Judge only this part of each stream, and leave the result to whoever judges the last part.
     """
 
     backbone: Any
@@ -51,6 +51,8 @@ class Bench:
     fresh: bool = False
     quiet: bool = False
     results: Path | None = None
+    team: Team = ALONE
+    share: shares.Share | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for training settings that cannot work."""
@@ -92,18 +94,20 @@ class Bench:
 
         Raises:
             UsageError: The learner cannot do this; before any training starts.
+            OthersMissingError: Only a share was judged, and others are missing.
         """
         learner = self.build(entry, train, judged, seed=seed)
         plan = self.plan(protocol, entry, learner, train, [train, *judged.values()], shots=shots, seed=seed)
-        known = self.known(plan)
-        if known is not None:
+        if known := self.known(plan):
             return known
         report = self.fit(plan, train)
-        scores, earlier = self.judge(entry.around(learner), train, judged, before=before)
-        for part, task in judged.items():
-            if not scores[part].metrics:
-                keep_predictions(self.out / "predictions" / f"{plan.folder}{part}.csv", task, scores[part])
-        return self.keep(plan, scores, report, earlier=earlier, notes=notes, summary=summary)
+        if told := None if self.team.leads else self._told(None):
+            return told
+        finish = partial(self._finish, plan, report, judged, notes, summary)
+        whole = entry.around(learner)
+        if self.share:
+            return self._judge_share(self.share, whole, train, judged, finish, place=self.place(plan), before=before)
+        return finish(*self.judge(whole, train, judged, before=before))
 
     def plan(
         self,
@@ -133,33 +137,31 @@ class Bench:
 
     def known(self, plan: "Plan") -> Result | None:
         """The result of an equal run, if there is one and it is not to be run again."""
-        if self.fresh or not self.results_file.exists():
-            return None
-        return results.latest(results.read(self.results_file), plan.result.key)
+        absent = self.fresh or not self.results_file.exists()
+        return self._told(None if absent else results.latest(results.read(self.results_file), plan.result.key))
 
-    def unfinished(self, plan: "Plan", ending: str = "") -> Path:
-        """Where a run keeps what it needs to go on."""
-        return self.out / "unfinished" / f"{plan.result.key}{ending}.safetensors"
+    def place(self, plan: "Plan", ending: str = "") -> Path:
+        """Where what there is of an unfinished run is kept: a folder, or files with its name and a suffix."""
+        return self.out / "unfinished" / f"{plan.result.key}{ending}"
 
     def fit(self, plan: "Plan", train: Task, part: str = "") -> TrainReport:
-        """Train a run's learner on a task, or go on with it.
+        """Train a run's learner on a task, going on from where an interrupted run was.
 
         Args:
             plan: The run.
             train: The task to train on.
             part: Which of the run's trainings this is, where there are several.
         """
+        place = self.place(plan, f"-{part}" if part else "")
         label = " ".join(filter(None, (plan.entry.label, f"seed {plan.config.seed}", part)))
-        with closing(self._tracker(label, plan.config)) as tracker:
-            return fit(
-                plan.learner,
-                train,
-                plan.config,
-                store=self.store,
-                tracker=tracker,
-                state=self.unfinished(plan, f"-{part}" if part else ""),
-                workers=self.workers,
-            )
+
+        def training() -> TrainReport:
+            state = place.with_suffix(".safetensors")
+            with closing(self._tracker(label, plan.config)) as tracker:
+                own = partial(fit, state=state, workers=self.workers, team=self.team)
+                return own(plan.learner, train, plan.config, store=self.store, tracker=tracker)
+
+        return shares.trained_once(plan.learner, place, training) if self.share and plan.entry.learns else training()
 
     def keep(
         self,
@@ -182,9 +184,56 @@ class Bench:
             summary: Metrics made of all parts', added to them.
         """
         plan.learner.save(self.out / "prompts" / plan.folder)
-        result = _complete(replace(plan.result, extra=notes or {}), scores, earlier or {}, report, summary)
-        results.append(self.results_file, result)
-        return result
+        extra = {**(notes or {}), **({"processes": self.team.size} if self.team.size > 1 else {})}
+        done = complete(replace(plan.result, extra=extra), scores, earlier or {}, report, summary)
+        results.append(self.results_file, done)
+        self._told(done)
+        return done
+
+    def _finish(
+        self,
+        plan: "Plan",
+        report: TrainReport,
+        judged: Mapping[str, Task],
+        notes: Mapping[str, Any] | None,
+        summary: Summary | None,
+        scores: Mapping[str, Scores],
+        earlier: Mapping[str, Scores],
+    ) -> Result:
+        """Keep what came out, and predictions where nothing could be measured."""
+        for part, task in judged.items():
+            if not scores[part].metrics:
+                keep_predictions(self.out / "predictions" / f"{plan.folder}{part}.csv", task, scores[part])
+        return self.keep(plan, scores, report, earlier=earlier, notes=notes, summary=summary)
+
+    def _judge_share(
+        self,
+        share: shares.Share,
+        learner: PromptLearner[Any],
+        train: Task,
+        judged: Mapping[str, Task],
+        finish: Callable[[Mapping[str, Scores], Mapping[str, Scores]], Result],
+        *,
+        place: Path,
+        before: bool,
+    ) -> Result:
+        """Judge a part of each stream; once all parts are there, finish the run, by one process only.
+
+        Raises:
+            OthersMissingError: Some are not.
+        """
+        (stream,) = judged.values()
+        share = share.within(learner, stream)
+        if not shares.is_kept(place, share):
+            own = {part: share.of(learner, task) for part, task in judged.items()}
+            scores, earlier = self.judge(learner, train, own, before=before)
+            shares.keep(place, share, scores | earlier)
+        with alone(place.with_suffix(".joining")):
+            found = shares.joined(place, share.count)
+            earlier = {part: scores for part, scores in found.items() if part not in judged}
+            done = finish({part: found[part] for part in judged}, earlier)
+            shares.drop(place)
+        return done
 
     def judge(
         self, learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task], *, before: bool = False
@@ -218,8 +267,13 @@ class Bench:
         """Where result lines go."""
         return self.results or self.out / "results.jsonl"
 
+    def _told(self, result: Result | None) -> Result | None:
+        """What the first of several processes knows, for all of them."""
+        line = self.team.told(result.to_json() if result else "")
+        return Result.from_json(line) if line else None
+
     def _tracker(self, label: str, config: TrainConfig) -> Tracker:
-        if self.quiet or not config.epochs:
+        if self.quiet or not config.epochs or not self.team.leads:
             return Silent()
         return Console(config.epochs if not config.steps else None, label)  # unknown here where steps are the limit
 
@@ -239,11 +293,11 @@ class Bench:
             protocol=protocol,
             learner=entry.method,
             variant=" ".join(entry.label.split(" ")[1:]),
-            backbone=_without_path(self.backbone.name),
+            backbone=without_path(self.backbone.name),
             fingerprint=self.backbone.fingerprint,
             precision=self.backbone.precision,
             task=task.name,
-            split_hash=_joint_hash(tasks),
+            split_hash=joint_hash(tasks),
             classes=len(task.classes),
             shots=shots,
             seed=seed,
@@ -281,64 +335,10 @@ def _below(entry: Entry, learner: PromptLearner[Any]) -> dict[str, Any]:
     return {"over": asdict(entry.over.around(learner).config) | _below(entry.over, learner)}
 
 
-def _without_path(backbone: str) -> str:
-    """How result lines name a backbone: a local folder by its own name only, whoever's machine it lies on."""
-    if not backbone.startswith(LOCAL):
-        return backbone
-    given = backbone.removeprefix(LOCAL)
-    folder = given.removesuffix("/random")  # what load_clip appends for random weights
-    return Path(folder).resolve().name + given[len(folder) :]
-
-
-def _complete(
-    result: Result,
-    scores: Mapping[str, Scores],
-    earlier: Mapping[str, Scores],
-    report: TrainReport,
-    summary: Summary | None,
-) -> Result:
-    """The result line with what came out; metrics carry the prefix of the task they were judged on."""
-    measured = {
-        (f"{part}_{name}" if part else name): value
-        for part, judged in {**scores, **earlier}.items()
-        for name, value in judged.metrics.items()
-    }
-    examples = sum(len(judged.labels) for judged in scores.values())
-    each = sum(judged.predict_seconds for judged in scores.values()) / examples
-    return replace(
-        result,
-        metrics=measured | dict(summary(measured) if summary else {}),
-        examples=examples,
-        extra={**result.extra, "seconds_per_image": each, "waiting_for_data": report.waiting},
-        trainable_parameters=report.parameters,
-        train_seconds=report.seconds,
-        eval_seconds=sum(judged.seconds for judged in scores.values()),
-        peak_memory_mb=results.peak_memory_mb(),
-    )
-
-
-def _joint_hash(tasks: Sequence[Task]) -> str:
-    """The split hash of one task, or of several together."""
-    hashes = list(dict.fromkeys(task.split_hash for task in tasks))
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
 def _folder(protocol: str, entry: Entry, task: Task, shots: int, seed: int) -> str:
     """Where a prompt is kept, readable: few_shot/digits/coop-16shot-seed1."""
     row = re.sub(r"[^A-Za-z0-9.=_-]+", "-", entry.label)
     return f"{protocol}/{task.name}/{row}-{'all' if shots == results.ALL_SHOTS else shots}shot-seed{seed}"
-
-
-def keep_predictions(path: Path, task: Task, scores: Scores) -> None:
-    """Write what a learner says of test images without labels, a line for each, and say where."""
-    confidence, best = scores.scores.softmax(dim=1).max(dim=1)
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["image", "class", "probability"])
-    for example, label, sure in zip(task.test, best.tolist(), confidence.tolist(), strict=True):
-        lines.writerow([task.images.name(example.item), task.classes[label], f"{sure:.6f}"])
-    checkpoint.write_files({path: text.getvalue().encode("utf-8", "surrogateescape")})
-    warn(f"{task.name}: no test image has a label, so there is no accuracy; predictions are in {path}.")
 
 
 def refuse(learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task]) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from vlprompt import checkpoint, feed, metrics
 from vlprompt.data.streams import Stream
+from vlprompt.errors import UsageError
 from vlprompt.learners.base import PromptLearner
 from vlprompt.pool import Pooled
 from vlprompt.results import Result
@@ -48,8 +49,10 @@ def check(bench: Bench, entry: Entry, stream: Stream, *, masked: bool) -> None:
     """Say before anything runs what an entry cannot do.
 
     Raises:
-        UsageError: With the learner's reason.
+        UsageError: With the learner's reason; or several processes were to train together.
     """
+    if bench.team.size > 1:
+        raise UsageError(f"tasks one after another are learned by one process; {bench.team.size} were given.")
     learner = start(bench, entry, stream, masked=masked, seed=0)
     learner.begin_task(stream.stages[1])
 
@@ -96,7 +99,7 @@ def run(
     known = bench.known(plan)
     if known is not None:
         return known
-    state = bench.unfinished(plan, "-tasks")
+    state = bench.place(plan, "-tasks").with_suffix(".safetensors")
     course = _taken_up(learner, stream, state)
     for number in range(len(course.rows), len(stream.stages)):
         stage = stream.stages[number]
