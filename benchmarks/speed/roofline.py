@@ -22,7 +22,7 @@ from benchmarks.speed.measure import Record, in_turn, main, matrix_rate, misses
 from benchmarks.speed.models import model, vit
 from benchmarks.speed.names import names
 from vlprompt import learners
-from vlprompt.backbones import Clip, LanguageModel, Vit
+from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import FeatureBatches
 from vlprompt.data.task import Task
@@ -59,10 +59,10 @@ def run(quick: bool = False) -> Iterator[Record]:
     backbones = {Clip: model(quick), Vit: vit(quick)}
     rate = 0.0
     for name in learners.names():
-        kind = learners.learner_class(name).takes[0]
-        if kind is LanguageModel:
+        kind = learners.learner_class(name)
+        if kind.reads is Reads.TEXT:
             continue
-        learner = built(name, backbones[kind], sizes)
+        learner = built(name, backbones[kind.takes[0]], sizes)
         batch = batch_for(learner, sizes)
         prepared(learner, sizes)
         rate = max(rate, matrix_rate(sizes.square, times=2))
