@@ -29,6 +29,7 @@ from vlprompt.data.task import Task
 from vlprompt.learners.base import PromptLearner, Reads
 from vlprompt.train import make_optimizer
 
+OF_IMAGES = (Reads.IMAGES, Reads.FEATURES, Reads.VIEWS)
 LEAST_SHARE = 0.6
 TOO_LITTLE = 0.02  # seconds of operations at the full rate, below which no share is asked for
 SHOTS = 3  # features of each class, for learners that look at their training set
@@ -60,7 +61,7 @@ def run(quick: bool = False) -> Iterator[Record]:
     rate = 0.0
     for name in learners.names():
         kind = learners.learner_class(name)
-        if kind.reads is Reads.TEXT:
+        if kind.reads not in OF_IMAGES:
             continue
         learner = built(name, backbones[kind.takes[0]], sizes)
         batch = batch_for(learner, sizes)
