@@ -19,6 +19,7 @@ from vlprompt.commands import (
     list,  # noqa: A004
     predict,
     report,
+    sensitivity,
     test_time,
     zero_shot,
 )
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adapt": adapt.run,
     "test-time": test_time.run,
     "cloze": cloze.run,
+    "sensitivity": sensitivity.run,
     "predict": predict.run,
     "report": report.run,
     "cache": cache.run,

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.backbones import Clip, Vit
+from vlprompt.backbones import Clip, LanguageModel, Vit, load_lm
 from vlprompt.backbones.loading import load_backbone
 from vlprompt.data import catalog
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, unknown
-from vlprompt.learners import make_config
+from vlprompt.learners import Reads, make_config
 from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
@@ -116,13 +116,22 @@ class Experiment:
         """Training settings that replace those of the recipes."""
         return self.set.get("train", {})
 
-    def open_backbone(self) -> Clip | Vit:
+    @property
+    def of_texts(self) -> bool:
+        """Whether its learners read texts."""
+        return any(entry.kind.reads is Reads.TEXT for entry in self.entries())
+
+    def open_backbone(self) -> Clip | Vit | LanguageModel:
         """The frozen model; raises VlpromptError where it is not on this machine."""
+        if self.of_texts:
+            return load_lm(expand(self.backbone))
         return load_backbone(expand(self.backbone), self.pretrained)
 
     def open_task(self, what: str) -> Task:
         """A task by name or folder; raises VlpromptError where it is not on this machine."""
         root = Path(expand(self.root))
+        if self.of_texts:
+            return catalog.open_texts(what, root)
         if self.protocol == ADAPTATION:
             return catalog.open_domains(what if what in catalog.names() else str(root / what), root)
         if what in catalog.names():

@@ -33,6 +33,7 @@ RUN: Mapping[str, Callable[..., Iterable[Result]]] = {
     ADAPTATION: domain_adaptation.run,
 }
 
+
 class AbsentError(VlpromptError):
     """An experiment's data or backbone is not on this machine."""
 

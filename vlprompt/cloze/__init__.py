@@ -47,4 +47,6 @@ __all__ = [
 ]
 
 # Files of this folder that are no methods.
-SHARED = frozenset({"base", "calibration", "prefix", "rendering", "reparameterised", "soft", "template", "verbalizer"})
+SHARED = frozenset(
+    {"base", "calibration", "choices", "prefix", "rendering", "reparameterised", "soft", "template", "verbalizer"}
+)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import NOTHING, Sequences, Steering
+from vlprompt.cloze.choices import Choices, own_words
 from vlprompt.cloze.rendering import Renderer
 from vlprompt.cloze.template import Template
 from vlprompt.cloze.verbalizer import Pieces, Rule, Verbalizer
@@ -26,7 +27,9 @@ class ClozeConfig:
     """How a text becomes a blank, and a word a class."""
 
     template: str = ""  # "{text} It was {mask}."; empty: the task's first
-    words: tuple[tuple[str, ...], ...] = ()  # label words of each class; empty: the task's, or else the class names
+    words: tuple[
+        tuple[str, ...], ...
+    ] = ()  # of each class; empty: the task's or the class names; "{a}": what field a says
     rule: Rule = "mean_logit"  # how several words make a class (PET's)
     pieces: Pieces = "single"  # what counts of a word of several pieces; "single" refuses such words
     max_length: int = 256  # tokens in a row (PET, cli.py); what is longer is cut from the end of its longest field
@@ -48,6 +51,7 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     reads = Reads.TEXT
     takes = (LanguageModel,)
     config: ClozeConfig
+    choices: Choices | None = None  # where label words are what each text brings along
 
     def __init__(self, lm: LanguageModel, classes: Sequence[str], config: ClozeConfig, *, seed: int = 0) -> None:
         words = config.words or tuple((name,) for name in classes)
@@ -112,8 +116,14 @@ class ClozeLearner(PromptLearner[LanguageModel]):
 
     def rebuild(self) -> None:
         """Look the label words up, where there is a blank for them."""
-        own = self.config
+        own, self.choices = self.config, None
         if not self.has_blank:
+            return
+        if fields := own_words(own.words):
+            template, length = self.renderer.template, own.max_length
+            self.choices = Choices(
+                self.backbone, template, fields, max_length=length, taken=self.taken, space=own.space
+            )
             return
         self.verbalizer = Verbalizer(
             self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space
@@ -138,6 +148,8 @@ class ClozeLearner(PromptLearner[LanguageModel]):
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
+        if self.choices is not None:
+            return self.choices(self.lm, texts_of(batch), self.steering())
         return self.verbalizer(self.word_scores(batch))
 
     def opened(self, items: Sequence[Any]) -> Batch:

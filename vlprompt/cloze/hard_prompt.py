@@ -15,7 +15,7 @@ from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze import calibration
 from vlprompt.cloze.base import ClozeConfig, ClozeLearner
 from vlprompt.data.batch import Batch
-from vlprompt.errors import unknown
+from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import Variant
 from vlprompt.recipe import TrainConfig
 
@@ -53,12 +53,16 @@ class HardPrompt(ClozeLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
+        if self.choices is not None and config.calibrate != "none":
+            raise UsageError(
+                "candidates that each text brings along have no content-free scores; set calibrate='none'."
+            )
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
-        scores = self.word_scores(batch)
         if self.config.calibrate == "none":
-            return self.verbalizer(scores)
+            return super().forward(batch)
+        scores = self.word_scores(batch)
         empty = self.once(f"content-free {self.config.words}", self.empty)
         if self.config.calibrate == "words":
             mean = self.verbalizer.words(empty[:, self.verbalizer.ids]).mean(0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.data.readers import (
+    Layout,
     Listing,
     read_ag_news,
     read_aircraft,
@@ -18,10 +19,13 @@ from vlprompt.data.readers import (
     read_digits,
     read_domain_folders,
     read_domain_lists,
+    read_glue,
     read_imagenet,
+    read_lama,
     read_numbered_folders,
     read_split_file,
     read_sst2,
+    read_texts,
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
@@ -37,20 +41,23 @@ class Descriptor:
         title: What its authors call it.
         reader: A key of READERS.
         templates: Sentences for its class names; of texts, cloze templates.
-        classes: How many classes it has.
+        classes: How many classes it has; 0 where that differs from part to part.
         sizes: Examples in each split, or in each domain, as published.
         licence: As far as we know it.
         homepage: Its authors' page.
         source: Where to get it, and its split file.
         folder: Its folder under the data root.
         images: The image folder in that, "." for the folder itself.
-        split: Its split file; for digits, the one in `datasets/`; for lists, see `readers.read_domain_lists`.
+        split: Its split file; for digits, the one in `datasets/`, for texts that ship with us their folder there; for
+            lists, see `readers.read_domain_lists`.
         domains: {name: folder} of each domain, where there are several.
         metric: "accuracy" or "class_mean".
         parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
         part: What did follow.
         class_names: Of texts: its classes by label.
-        words: Of texts: label words of each class.
+        words: Of texts: label words of each class; "{choice1}" is what the text itself has in its field choice1.
+        rows: Of texts in files of rows: see `readers.Layout`.
+        kind: "texts", or "images".
     """
 
     name: str
@@ -71,10 +78,13 @@ class Descriptor:
     part: str = ""
     class_names: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
+    rows: dict[str, Any] = field(default_factory=dict)
+    kind: str = field(init=False, default="images")
     hint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", tuple(self.templates))
+        object.__setattr__(self, "kind", "texts" if self.words or self.reader == "lama" else "images")
         object.__setattr__(self, "hint", f"To get {self.title}, see {self.source}.")
 
 
@@ -89,6 +99,9 @@ READERS: dict[str, Reader] = {
     "domain_lists": lambda d, place: read_domain_lists(place, d.domains, d.split, d.images, hint=d.hint),
     "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
     "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
+    "glue": lambda d, place: read_glue(place, d.class_names, Layout(**d.rows), hint=d.hint),
+    "lama": lambda d, place: read_lama(place, d.part, hint=d.hint),
+    "texts": lambda d, _: read_texts(Path(str(_descriptors() / d.split)), classes=d.class_names),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
     "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
 }
@@ -124,7 +137,9 @@ def load_task(name: str, root: Path | str = "") -> Task:
     """
     known = describe(name)
     place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
-    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric, known.words)
+    listing = READERS[known.reader](known, place)
+    words = known.words or (tuple((each,) for each in listing.classes) if known.kind == "texts" else ())
+    task = Task.from_listing(listing, name, known.templates, known.metric, words)
     if differences := _differences(known, task):
         warn(f"{name}: {differences}; figures cannot be compared with published ones")
     return task
@@ -170,8 +185,8 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
         UsageError: Neither a name nor a path that exists, a data set of images, or a path without a template.
         VlpromptError: What is missing or wrong on the disk.
     """
-    texts = [name for name in names() if describe(name).words]
-    if what in texts:
+    texts = [name for name in names() if describe(name).kind == "texts"]
+    if what.partition("/")[0] in texts:
         return load_task(what, root or "")
     if what in names() or not Path(what).expanduser().exists():
         raise unknown("data set of texts", what, texts, "Or give a .csv, .tsv or .jsonl file, or a folder of such.")
@@ -200,7 +215,7 @@ def _differences(known: Descriptor, task: Task) -> str:
         for split, size in known.sizes.items()
         if found[split] not in (0, size)
     ]
-    if len(task.classes) != known.classes:
+    if known.classes and len(task.classes) != known.classes:
         odd.append(f"it has {len(task.classes)} classes where {known.classes} were published")
     return ", ".join(odd)
 

@@ -155,12 +155,13 @@ class Task:
         words: Sequence[Sequence[str]] = (),
     ) -> Self:
         """What a reader found, with a name and templates."""
-        templates = (template,) if isinstance(template, str) else tuple(template)
+        templates = listing.templates or ((template,) if isinstance(template, str) else tuple(template))
         return cls(
             name,
             listing.classes,
             templates,
             *listing.splits,
+            listing.unlabelled,
             images=listing.images,
             metric=metric,
             test_name=listing.test_name,

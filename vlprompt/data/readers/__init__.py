@@ -8,13 +8,16 @@ from vlprompt.data.readers.digits import read_digits
 from vlprompt.data.readers.digits_c import read_corrupted_digits
 from vlprompt.data.readers.domains import read_domain_folders, read_domain_lists
 from vlprompt.data.readers.folder import read_folder
+from vlprompt.data.readers.glue import Layout, read_glue
 from vlprompt.data.readers.imagenet import read_imagenet, read_numbered_folders, read_wnid_folders
+from vlprompt.data.readers.lama import read_lama
 from vlprompt.data.readers.listing import Listing
 from vlprompt.data.readers.sst2 import read_sst2
 from vlprompt.data.readers.table import read_csv
 from vlprompt.data.readers.texts import read_texts
 
 __all__ = [
+    "Layout",
     "Listing",
     "read_ag_news",
     "read_aircraft",
@@ -25,7 +28,9 @@ __all__ = [
     "read_domain_folders",
     "read_domain_lists",
     "read_folder",
+    "read_glue",
     "read_imagenet",
+    "read_lama",
     "read_numbered_folders",
     "read_split_file",
     "read_sst2",
