@@ -79,7 +79,7 @@ class Plan:
 
 
 BUNDLED = Plan(
-    width=64, layers=2, heads=2, words=400, length=62, positions=128, steps=1200, batch=64, rate=1.5e-3, bags=0.4,
+    width=64, layers=2, heads=2, words=400, length=62, positions=128, steps=2500, batch=64, rate=2e-3, bags=0.4,
     mixed=0.4, common=24, masked=0.35, masked_common=0.05, dropout=0.0,
 )  # fmt: skip
 TEXTS = Plan(
@@ -113,10 +113,10 @@ def make_rows(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
 
 
 def common_pieces(rows: Tensor, count: int, size: int) -> Tensor:
-    """(V,) which pieces are among the `count` most frequent."""
+    """(V,) which pieces are among the `count` most frequent, or a quarter of all where there are few."""
     seen = torch.bincount(rows.flatten(), minlength=size)
     seen[PAD] = 0
-    return torch.zeros(size, dtype=torch.bool).index_fill(0, seen.topk(count).indices, True)
+    return torch.zeros(size, dtype=torch.bool).index_fill(0, seen.topk(min(count, size // 4)).indices, True)
 
 
 def bags(rows: Tensor, common: Tensor, generator: torch.Generator) -> Tensor:
@@ -187,7 +187,7 @@ def associations(rows: Tensor, common: Tensor, width: int) -> Tensor:
     gain = (together * each.sum() / torch.outer(each, each).clamp_min(1)).clamp_min(1).log()
     vectors, values, _ = torch.svd_lowrank(gain, min(width + 8, size), niter=4)
     found = vectors[:, :width] * values[:width].sqrt()
-    return found / found.std()
+    return F.pad(found / found.std().clamp_min(1e-6), (0, width - found.shape[1]))
 
 
 def build(rows: Tensor, common: Tensor, plan: Plan, seed: int) -> Any:

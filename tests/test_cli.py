@@ -176,9 +176,7 @@ def test_cloze_trains_keeps_and_names_texts(
     assert len(re.findall(r": (yes|no) \(", capsys.readouterr().out)) == 2
 
 
-def test_mistakes_about_texts_are_answered_in_one_line(
-    reviews: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_about_texts_are_answered_in_one_line(reviews: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "the classes no, yes; one each" in fails(["cloze", *reviews, "--words", "good"], 2, capsys)
     assert "data set of texts" in fails(["cloze", "--task", "digits"], 2, capsys)
     assert "column 1" in fails(["cloze", *reviews, "--template", "{txt} {mask}"], 2, capsys)

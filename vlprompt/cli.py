@@ -18,6 +18,7 @@ from vlprompt.commands import (
     few_shot,
     list,  # noqa: A004
     predict,
+    probe,
     report,
     sensitivity,
     test_time,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "test-time": test_time.run,
     "cloze": cloze.run,
     "sensitivity": sensitivity.run,
+    "probe": probe.run,
     "predict": predict.run,
     "report": report.run,
     "cache": cache.run,

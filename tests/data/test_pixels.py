@@ -190,9 +190,7 @@ def test_images_that_cannot_be_read_are_reported_each_time(ten_images: Ten, tmp_
         with pytest.raises(BadImageError, match=r"^cannot read image .*bad.png: not an image"):
             run(strict)
         strict.close()
-        lenient = ImageBatches(
-            files, mixed_in, TEST, batch_size=2, workers=workers, pixels=kept, on_bad_image="skip"
-        )
+        lenient = ImageBatches(files, mixed_in, TEST, batch_size=2, workers=workers, pixels=kept, on_bad_image="skip")
         with pytest.warns(VlpromptWarning, match=r"^2 of 5 images were skipped; the first: .*bad.png"):
             found = run(lenient)
         assert torch.cat([batch.index for batch in found]).tolist() == [0, 1, 3]

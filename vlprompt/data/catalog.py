@@ -13,6 +13,7 @@ from typing import Any
 from vlprompt.data.readers import (
     Layout,
     Listing,
+    lama,
     read_ag_news,
     read_aircraft,
     read_corrupted_digits,
@@ -136,13 +137,35 @@ def load_task(name: str, root: Path | str = "") -> Task:
         VlpromptError: What is missing on the disk, and where to get it.
     """
     known = describe(name)
-    place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
+    place = _place(known, _root(root))
     listing = READERS[known.reader](known, place)
     words = known.words or (tuple((each,) for each in listing.classes) if known.kind == "texts" else ())
     task = Task.from_listing(listing, name, known.templates, known.metric, words)
     if differences := _differences(known, task):
         warn(f"{name}: {differences}; figures cannot be compared with published ones")
     return task
+
+
+def relations(name: str, root: Path | str = "") -> list[str]:
+    """The relations of LAMA, or of another data set of facts, that are on the disk.
+
+    Raises:
+        UsageError: No such data set, or one of another kind.
+        VlpromptError: It is not there, or none of its relations is.
+    """
+    known = describe(name)
+    if known.reader != "lama":
+        facts = [each for each in names() if describe(each).reader == "lama"]
+        raise unknown("data set of facts", name, facts)
+    place = _place(known, _root(root))
+    there = [part for part in lama.relations(place, hint=known.hint) if lama.place_of(place, part).is_dir()]
+    if not there:
+        raise VlpromptError(f"{place} has no folder of any relation. {known.hint}")
+    return there
+
+
+def _root(root: Path | str) -> Path:
+    return Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser()
 
 
 def open_task(what: str, root: Path | str | None = None) -> Task:

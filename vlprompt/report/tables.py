@@ -7,6 +7,7 @@ from itertools import groupby
 
 from vlprompt.metrics import harmonic_mean, interval95
 from vlprompt.report.forms import Row, Table
+from vlprompt.report.probing import probing_table
 from vlprompt.report.sensitivity import sensitivity_table
 from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, seeds, value
 from vlprompt.results import ALL_SHOTS, Result
@@ -233,4 +234,5 @@ BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
     "domain_adaptation": pairs_table,
     "test_time": stream_table,
     "template_sensitivity": sensitivity_table,
+    "knowledge_probing": probing_table,
 }

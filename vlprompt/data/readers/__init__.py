@@ -14,6 +14,7 @@ from vlprompt.data.readers.lama import read_lama
 from vlprompt.data.readers.listing import Listing
 from vlprompt.data.readers.sst2 import read_sst2
 from vlprompt.data.readers.table import read_csv
+from vlprompt.data.readers.text_datasets import read_text_dataset
 from vlprompt.data.readers.texts import read_texts
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "read_numbered_folders",
     "read_split_file",
     "read_sst2",
+    "read_text_dataset",
     "read_texts",
     "read_wnid_folders",
 ]

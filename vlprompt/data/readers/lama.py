@@ -52,14 +52,19 @@ def read_lama(folder: Path, relation: str, *, hint: str = "") -> Listing:
                 f"LAMA is read a relation at a time, as lama/{next(iter(templates), 'P19')}; or use `vlprompt probe`."
             )
         )
-    places = [folder / "original" / relation, folder / relation]
-    place = next((each for each in places if each.is_dir()), places[1])
+    place = place_of(folder, relation)
     need_file(need_folder(place, hint) / SPLITS["test"], hint)
     facts = {split: _facts(place / name) if (place / name).is_file() else [] for split, name in SPLITS.items()}
     classes = tuple(sorted({answer for rows in facts.values() for _, answer in rows}))
     number = {name: label for label, name in enumerate(classes)}
     splits = Splits(*(_examples(facts[split], number) for split in Splits._fields))
     return Listing(classes, Files(), splits, templates=(templates[relation],))
+
+
+def place_of(folder: Path, relation: str) -> Path:
+    """The folder of one relation, whether it is there or not."""
+    below = folder / "original" / relation
+    return below if below.is_dir() else folder / relation
 
 
 def _facts(file: Path) -> list[tuple[str, str]]:
