@@ -79,7 +79,7 @@ class Plan:
 
 
 BUNDLED = Plan(
-    width=64, layers=2, heads=2, words=400, length=62, positions=128, steps=2500, batch=64, rate=2e-3, bags=0.4,
+    width=64, layers=2, heads=2, words=400, length=62, positions=128, steps=1200, batch=64, rate=1.5e-3, bags=0.4,
     mixed=0.4, common=24, masked=0.35, masked_common=0.05, dropout=0.0,
 )  # fmt: skip
 TEXTS = Plan(

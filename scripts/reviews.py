@@ -30,7 +30,7 @@ THINGS = _words(
     "film movie plot acting script cast music scene ending director dialogue camera song comedy drama actor editing "
     "humour idea sound set pace lead role"
 )
-OTHER_THINGS = _words("story costume finale actress sequel opening narration lighting wardrobe villain hero")
+OTHER_THINGS = _words("story costume costumes finale actress sequel opening narration lighting makeup villain hero")
 DEGREES = _words("very really truly quite so simply just rather")
 ANIMALS = _words("cat dog horse bird cow sheep duck goat fox mouse")
 PLACES = _words("river house road field market bridge garden town farm hill")
