@@ -15,7 +15,7 @@ from vlprompt import runner
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
-from vlprompt.learners import PromptLearner, Reads
+from vlprompt.learners import PromptLearner
 from vlprompt.protocols import few_shot
 from vlprompt.report.published import read_paper
 from vlprompt.results import Result
@@ -318,7 +318,7 @@ def test_experiments_cover_every_learner_of_images() -> None:
     """But side, which starts from weights that must be fetched."""
     entries = [entry for name in COMMITTED for entry in read(HERE / f"{name}.toml").entries()]
     named = {part.method for entry in entries for part in entry.parts}
-    images = {name for name in vp.learners.names() if vp.learners.learner_class(name).reads is not Reads.TEXT}
+    images = {name for name in vp.learners.names() if not vp.learners.learner_class(name).reads.of_texts}
     assert images - named == {"side"}
 
 

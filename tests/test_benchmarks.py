@@ -12,7 +12,23 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory, vpt
+<<<<<<< HEAD
+from benchmarks.speed import cocoop, coop_eval, deep_text, measure, memory, text_side, tpt, tpt_memory, vpt, waiting
+=======
+from benchmarks.speed import (
+    cloze_head,
+    cocoop,
+    coop_eval,
+    deep_text,
+    measure,
+    memory,
+    soft_verbalizer,
+    text_side,
+    tpt,
+    tpt_memory,
+    vpt,
+)
+>>>>>>> textlearn
 from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
@@ -27,8 +43,14 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
-    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt"]
+<<<<<<< HEAD
+    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt", "waiting"]
     assert command.known() == wanted
+=======
+    texts = ["cloze_head", "soft_verbalizer"]
+    wanted = ["cocoop", "coop_eval", "deep_text", "memory", "text_side", "tpt", "tpt_memory", "vpt"]
+    assert command.known() == sorted(wanted + texts)
+>>>>>>> textlearn
     folder = ROOT / "benchmarks" / "speed"
     assert all("\ndef run(quick: bool" in (folder / f"{name}.py").read_text() for name in command.known())
 
@@ -50,6 +72,45 @@ def test_the_quick_vpt_step_agrees_with_the_plain_way(tmp_path: Path) -> None:
     assert step["figures"]["scores_apart"] < 1e-5
     assert step["figures"]["gradient_apart"] < 1e-4
     assert linear["figures"]["times_faster"] > 1
+
+
+<<<<<<< HEAD
+def test_the_quick_passes_over_images_are_equal_kept_or_not(tmp_path: Path) -> None:
+    assert measure.main(waiting.run, ["--quick", "--results", str(tmp_path / "r.jsonl")]) == 0
+    found = read(tmp_path / "r.jsonl")
+    assert [line["setting"]["images"] for line in found] == ["plain", "plain", "random crops", "random crops"]
+    assert all(0 < line["figures"]["kept_waiting_share"] < 1 for line in found[1::2])
+=======
+def test_the_quick_cloze_agrees_with_the_models_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloze_head, "BATCH", 2)
+    (record,) = cloze_head.run(quick=True)
+    assert not record.missed
+    assert record.setting["tokens"] == 128
+    assert record.figures["scores_apart"] < 1e-5
+    assert record.figures["plain_logits_mb"] == pytest.approx(2 * 128 * 50265 * 4 / 1e6)
+    assert record.figures["ours_logits_mb"] == pytest.approx(2 * 2 * 4 / 1e6)
+    whole = cloze_head.whole
+    monkeypatch.setattr(cloze_head, "whole", lambda *given: whole(*given) * 1.001)
+    (record,) = cloze_head.run(quick=True)
+    assert "scores_apart" in record.missed[0]
+
+
+def test_the_quick_soft_verbalizer_learns_the_same_from_states_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = soft_verbalizer.run(quick=True)
+    assert not record.missed
+    assert record.figures["times_faster"] > 1
+    made = soft_verbalizer.learner
+
+    def other(lm: Any, task: Any) -> Any:
+        learner = made(lm, task)
+        learner.vectors.data += torch.rand(()) * 0.1
+        return learner
+
+    monkeypatch.setattr(soft_verbalizer, "learner", other)
+    with torch.random.fork_rng(devices=[]):
+        (record,) = soft_verbalizer.run(quick=True)
+    assert any("vectors_apart" in line for line in record.missed)
+>>>>>>> textlearn
 
 
 def test_a_side_that_disagrees_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -176,6 +176,56 @@ def test_cloze_trains_keeps_and_names_texts(
     assert len(re.findall(r": (yes|no) \(", capsys.readouterr().out)) == 2
 
 
+def test_words_and_triggers_are_found_and_shown(
+    tmp_path: Path, reviews: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["--learners", "label_words", "autoprompt", "soft_verbalizer", "prompt_tuning", "text_linear"]
+    small = ["--set", "autoprompt.candidates=4", "label_words.candidates=6", "prompt_tuning.length=3", "train.epochs=2"]
+    cli.main(["cloze", *reviews, "--words", "bad", "good", *rows, *small, "--shots", "2", "--seeds", "13", "--json"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["learner"] for line in found] == rows[1:]
+    prompts = tmp_path / "runs" / "prompts" / "few_shot" / "reviews"
+
+    def shown(method: str, *more: str) -> list[str]:
+        (folder,) = prompts.glob(f"{method}-*")
+        cli.main(["show", str(folder), *more])
+        return capsys.readouterr().out.splitlines()
+
+    assert [line.split(":")[0] for line in shown("label_words")] == ["no", "yes"]
+    (trigger,) = shown("autoprompt")
+    assert re.fullmatch(r"trigger: (\S+, ){2}\S+", trigger)
+    lines = shown("prompt_tuning", "--count", "2")
+    assert [line.split()[0] for line in lines] == ["tokens[0]", "tokens[1]", "tokens[2]"]
+    assert all(re.search(r"norm +[\d.]+  start +[\d.-]+  \S+ [\d.-]+, \S+ [\d.-]+$", line) for line in lines)
+    (first, *_) = (json.loads(line) for line in shown("prompt_tuning", "--json"))
+    assert first["words"][0] == "bad", "two steps from the first label word"
+    (folder,) = prompts.glob("text_linear-*")
+    assert "text_linear has no learned tokens among words" in fails(["show", str(folder)], 2, capsys)
+
+
+def test_show_names_the_words_near_a_context(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import vlprompt as vp
+
+    clip = vp.load_clip("tiny")
+    config = vp.learners.CoOpConfig(words="a photo of a")
+    vp.learners.CoOp(clip, ["one", "two"], config).save(tmp_path / "coop")
+    cli.main(["show", str(tmp_path / "coop"), "--count", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in lines] == [[word, "1.00"] for word in ("a", "photo", "of", "a")]
+    assert all("start  1.00" in line for line in lines)
+    assert "ask for 1 word or more" in fails(["show", str(tmp_path / "coop"), "--count", "0"], 2, capsys)
+
+
+@pytest.mark.filterwarnings("default::vlprompt.errors.VlpromptWarning")
+def test_a_clip_tells_texts_apart_as_a_baseline(reviews: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*reviews[:2], "--template", "{text} {mask}", "--backbone", "tiny", *reviews[-2:], "--json"]
+    cli.main(["cloze", *flags, "--learners", "clip_text"])
+    said = capsys.readouterr()
+    assert re.search(r"warning: tiny was never trained on \d+ of the \d+ words of these texts", said.err)
+    (line,) = (json.loads(line) for line in said.out.splitlines())
+    assert (line["learner"], line["shots"], line["backbone"]) == ("clip_text", 0, "tiny")
+
+
 def test_mistakes_about_texts_are_answered_in_one_line(reviews: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "the classes no, yes; one each" in fails(["cloze", *reviews, "--words", "good"], 2, capsys)
     assert "data set of texts" in fails(["cloze", "--task", "digits"], 2, capsys)

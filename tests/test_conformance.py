@@ -40,7 +40,7 @@ def small_vit(precision: str) -> vp.Vit:
 
 
 def reads_text(method: str) -> bool:
-    return learners.learner_class(method).reads is Reads.TEXT
+    return learners.learner_class(method).reads.of_texts
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,9 @@ def test_bfloat16_gives_nearly_the_same_scores(
     a = exact.predict(whole_batch(exact, task, store)).softmax(dim=1)
     b = rough.predict(whole_batch(rough, task, store)).softmax(dim=1)
     assert b.isfinite().all()
-    assert (a.argmax(dim=1) == b.argmax(dim=1)).float().mean() > 0.8
+    best = a.topk(2, dim=1).values
+    near = best[:, 0] - best[:, 1] < 0.05  # which of two that are level comes first is no difference
+    assert ((a.argmax(dim=1) == b.argmax(dim=1)) | near).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("method", STEPPED)
@@ -272,6 +274,15 @@ def test_the_same_seed_gives_the_same_bytes(method: str, clip: Model, task: vp.T
     second = trained(method, clip, task, store, epochs=2).trainable()
     assert torch.equal(before, torch.random.get_rng_state()), "the global random state was touched"
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_learned_tokens_are_as_wide_as_words_and_known_by_their_start(method: str, clip: Model, task: vp.Task) -> None:
+    learner = build(method, clip, task).eval()
+    again = type(learner)(clip, learner.classes, learner.config, seed=learner.seed).eval()
+    for name, tokens in learner.soft_tokens().items():
+        assert tokens.shape[-1] == clip.word_table()[0].shape[1]
+        assert torch.equal(tokens, again.soft_tokens()[name]), "what `vlprompt show` compares with"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -21,6 +21,7 @@ from vlprompt.commands import (
     probe,
     report,
     sensitivity,
+    show,
     test_time,
     zero_shot,
 )
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sensitivity": sensitivity.run,
     "probe": probe.run,
     "predict": predict.run,
+    "show": show.run,
     "report": report.run,
     "cache": cache.run,
 }

@@ -18,6 +18,7 @@ from vlprompt.data.loaders import (
     TextBatches,
     ViewBatches,
     mixed,
+    text_of,
 )
 from vlprompt.data.task import Example, Task
 from vlprompt.data.texts import Text
@@ -47,6 +48,9 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
         raise UsageError(f"{task.name} has no training images.")
     if learner.reads is Reads.TEXT:
         return TextBatches(task.train, batch_size=config.batch_size, seed=config.seed)
+    if learner.reads is Reads.TEXT_FEATURES:
+        features = text_features(learner, task.train, store)
+        return FeatureBatches(features, labels_of(task.train), batch_size=config.batch_size, seed=config.seed)
     _need_images(learner, task.train)
     labelled = _shuffled(learner, task, task.train, config, store, workers)
     if not learner.adapts:
@@ -96,7 +100,7 @@ def before_training(
     if not learner.in_order or not task.train:
         return None, None
     val = judging(learner, task, task.val, store) if task.val else None
-    if learner.reads in (Reads.IMAGES, Reads.TEXT):
+    if learner.reads is Reads.IMAGES or learner.reads.of_texts:
         return judging(learner, task, task.train, store), val
     views = views_per_image(config.augment) or learner.views
     features = _views(learner, task, task.train, config, store, views)
@@ -111,6 +115,8 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     """
     if learner.reads is Reads.TEXT:
         return TextBatches(examples, batch_size=TEST_BATCH)
+    if learner.reads is Reads.TEXT_FEATURES:
+        return FeatureBatches(text_features(learner, examples, store), labels_of(examples), batch_size=TEST_BATCH)
     _need_images(learner, examples)
     transform = learner.test_transform
     if learner.reads is Reads.VIEWS:
@@ -132,6 +138,16 @@ def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
 def plain_features(learner: Learner, task: Task, examples: Sequence[Example], store: FeatureStore) -> Tensor:
     """(N, E), what the frozen model says of the plain view of every example, from the store where it is known."""
     return _features(learner, task, examples, store, test_transform(learner.backbone.preprocess))
+
+
+def text_features(learner: Learner, examples: Sequence[Example], store: FeatureStore) -> Tensor:
+    """(N, E), what the frozen model says of every text as the learner puts it, from the store where it is known.
+
+    Raises:
+        UsageError: An example is no text.
+    """
+    encode = learner.text_encoder
+    return store.get_texts(encode, _space(learner), encode.key, [text_of(example) for example in examples])
 
 
 def labels_of(examples: Sequence[Example]) -> Tensor:

@@ -1,16 +1,17 @@
 """What the command line asks for a task of texts: the language model, the data and the folder of a run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from vlprompt.backbones import load_lm
+from vlprompt.backbones import Clip, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
-from vlprompt.runner import Bench
+from vlprompt.runner import Bench, Entry
 from vlprompt.settings import by_owner
 
 SEEDS = (13, 21, 42, 87, 100)  # LM-BFF's (princeton-nlp/LM-BFF, tools/generate_k_shot_data.py)
@@ -28,6 +29,7 @@ class Texts:
         text_columns: Columns that are texts; without them all but the label's.
         label_column: The column of classes.
         backbone: A model of the Hugging Face hub (roberta-base, gpt2, t5-small), or local-dir:PATH.
+        pretrained: Weights of a CLIP (openai), which clip_text takes; give it a table of its own.
         kind: masked, causal or encoder-decoder, where the model does not say.
         precision: fp32 or bf16.
         device: cpu, cuda, cuda:1, mps.
@@ -44,6 +46,7 @@ class Texts:
     text_columns: tuple[str, ...] = ()
     label_column: str = "label"
     backbone: str = "roberta-base"
+    pretrained: str = ""
     kind: str = ""
     precision: str = "fp32"
     device: str = "cpu"
@@ -62,11 +65,15 @@ class Texts:
         templates = (self.template,) if self.template else task.templates
         return replace(task, templates=templates, words=words or task.words)
 
-    def bench(self) -> Bench:
-        """The language model and where results go."""
-        lm = load_lm(self.backbone, kind=self.kind, precision=self.precision, device=self.device)
+    def bench(self, rows: Sequence[Entry]) -> Bench:
+        """The frozen model that the rows of the table take, and where results go."""
+        frozen: Any
+        if all(Clip in row.kind.takes for row in rows):
+            frozen = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
+        else:
+            frozen = load_lm(self.backbone, kind=self.kind, precision=self.precision, device=self.device)
         training = by_owner(self.set).get("train", {})
-        return Bench(lm, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json)
+        return Bench(frozen, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json)
 
 
 def text_of(given: str) -> str | Mapping[str, str]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlprompt import results
-from vlprompt.backbones import load_backbone
+from vlprompt import learners, results
+from vlprompt.backbones import LanguageModel, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
+from vlprompt.learners.base import PromptLearner
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 from vlprompt.settings import by_owner
@@ -103,6 +104,25 @@ def show(found: Iterable[Result], where: Kept, table: Callable[[Sequence[Result]
         print(table(kept))
         print(f"\nresults in {where.out / 'results.jsonl'}, prompts under {where.out / 'prompts'}")
     return kept
+
+
+def load_prompt(
+    prompt: Path,
+    classes: list[str] | None = None,
+    backbone: str = "",
+    pretrained: str = "",
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+) -> PromptLearner[Any]:
+    """A saved prompt on the backbone it was trained with, or on the one that is named."""
+    frozen: Any
+    if LanguageModel in learners.learner_class(learners.kept_in(prompt, "method")).takes:
+        frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
+    else:
+        name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
+        frozen = load_backbone(name, weights, precision=precision, device=device)
+    return learners.load(prompt, frozen, classes)
 
 
 def as_json(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import benchmarks.speed
 
-SHARED = ("__main__", "measure", "models", "names", "plain")  # the files here that are no benchmarks
+SHARED = ("__main__", "lms", "measure", "models", "names", "plain")  # the files here that are no benchmarks
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

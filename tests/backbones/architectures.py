@@ -16,6 +16,7 @@ from vlprompt.backbones.image_tokens import ImageTokens
 SIZES = {"depth": 2, "embed_dim": 48, "num_heads": 3, "img_size": 32}
 FOURTEEN = {**SIZES, "img_size": 28}  # patches of 14 pixels
 NAFLEX_ROPE = {"rope_type": "axial", "attn_type": "rope", **SIZES}
+SECTIONS = (2, 3, 3)  # of a head's 16 numbers, for time, height and width
 
 # Name here: timm's name and what is changed. Reference classes: plain, prefix counts, pools, norms, kinds of attention.
 WORKING: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,6 +28,7 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "2 prefix tokens, two heads (DeiT distilled)": ("deit_tiny_distilled_patch16_224", SIZES),
     "positions without class (DeiT III)": ("deit3_small_patch16_224", SIZES),
     "no prefix, mean": ("vit_medium_patch16_gap_256", SIZES),
+    "hybrid, mobile (MCI)": ("vit_base_mci_224", {**SIZES, "embed_dim": 768}),
     "hybrid": ("vit_small_r26_s32_224", {**SIZES, "img_size": 64}),
     "parallel scaling, pre-norm": ("vit_base_patch16_xp_224", SIZES),
     "differential attention": ("vit_dlittle_patch16_reg1_gap_256", {**SIZES, "num_heads": 2}),
@@ -43,6 +45,12 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "query and key norms": ("test_vit4", {"img_size": 32}),
     "norms of queries, keys and output": ("vit_base_patch16_224", {**SIZES, "qk_norm": True, "scale_attn_norm": True}),
     "mean of all tokens": ("vit_base_patch16_224", {**SIZES, "global_pool": "avg", "pool_include_prefix": True}),
+    "mean and maximum": ("vit_base_patch16_224", {**SIZES, "global_pool": "avgmax"}),
+    "attention among all tokens (PRR)": ("vit_base_patch16_224", {**SIZES, "global_pool": "prr"}),
+    "no last norm": ("vit_base_patch16_224", {**SIZES, "final_norm": False}),
+    "last norm behind the pool": ("vit_base_patch16_224", {**SIZES, "fc_norm": True}),
+    "norm inside the MLP": ("vit_base_patch16_224", {**SIZES, "scale_mlp_norm": True}),
+    "gated MLP (DINOv2 giant)": ("vit_giant_patch14_dinov2", FOURTEEN),
     "maximum": ("vit_base_patch16_224", {**SIZES, "global_pool": "max"}),
     "any size of image": ("vit_base_patch16_224", {**SIZES, "dynamic_img_size": True}),
     "ViTamin": ("vitamin_small_224", {"img_size": 32}),
@@ -51,6 +59,16 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "NaFlex, attention pool": ("naflexvit_base_patch16_map", SIZES),
     "NaFlex, rotary": ("naflexvit_base_patch16_gap", NAFLEX_ROPE),
     "NaFlex, mixed rotary": ("naflexvit_base_patch16_gap", {**NAFLEX_ROPE, "rope_type": "mixed"}),
+    "NaFlex, class token": ("naflexvit_base_patch16_gap", {**SIZES, "class_token": True, "global_pool": "token"}),
+    "NaFlex, rotary, gate": ("naflexvit_base_patch16_gap", {**NAFLEX_ROPE, "attn_gated": True}),
+    "NaFlex, rotary, gate, grouped queries": (
+        "naflexvit_base_patch16_gap",
+        {**NAFLEX_ROPE, "num_heads": 4, "num_kv_heads": 2, "attn_gated": True, "qkv_fused": False},
+    ),
+    "NaFlex, rotary in sections": (
+        "naflexvit_base_patch16_gap",
+        {**NAFLEX_ROPE, "rope_type": "mrope", "rope_mrope_section": SECTIONS},
+    ),
     "CaiT": ("cait_xxs24_224", SIZES),
     "rotary (EVA-02)": ("eva02_tiny_patch14_224", FOURTEEN),
     "rotary, post-norm": ("eva02_enormous_patch14_clip_224", {**FOURTEEN, "use_rot_pos_emb": True}),
@@ -59,7 +77,22 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "rotary": ("vit_small_patch16_rope_224", SIZES),
     "rotary, each layer its own": ("vit_small_patch16_rope_mixed_224", SIZES),
     "rotary and absolute": ("vit_small_patch16_rope_ape_224", SIZES),
-    "rotary, grouped queries, gate": (
+    "rotary, halves turned": ("vit_small_patch16_rope_224", {**SIZES, "rope_rotate_half": True}),
+    "rotary in sections": (
+        "vit_small_patch16_rope_224",
+        {**SIZES, "rope_type": "mrope", "rope_grid_indexing": "ij", "rope_mrope_section": SECTIONS},
+    ),
+    "rotary, query and key norms": ("vit_small_patch16_rope_224", {**SIZES, "qk_norm": True}),
+    "rotary, registers, layer scale": (
+        "vit_small_patch16_rope_224",
+        {**SIZES, "num_reg_tokens": 4, "init_values": 0.5},
+    ),
+    "rotary, layer scale of attention alone": (
+        "eva02_tiny_patch14_224",
+        {**FOURTEEN, "init_values": 0.5, "attn_only_layer_scale": True},
+    ),
+    "rotary, norm of what heads find": ("eva02_tiny_patch14_224", {**FOURTEEN, "scale_attn_inner": True}),
+    "rotary, grouped queries": (
         "vit_small_patch16_rope_224",
         {**SIZES, "num_heads": 4, "num_kv_heads": 2, "qkv_fused": False},
     ),
@@ -68,6 +101,7 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "BEiT v2": ("beitv2_base_patch16_224", SIZES),
     "relative positions": ("vit_relpos_small_patch16_224", SIZES),
     "relative positions, class token": ("vit_relpos_medium_patch16_cls_224", SIZES),
+    "relative positions, by a network": ("vit_relpos_small_patch16_224", {**SIZES, "rel_pos_type": "mlp"}),
     "relative positions, shared": ("vit_srelpos_small_patch16_224", SIZES),
     "relative positions, post-norm": ("vit_relpos_base_patch32_plus_rpn_256", {**SIZES, "img_size": 64}),
 }
@@ -88,6 +122,13 @@ REFUSED = {
     "nest_tiny": "within blocks of the image",
     "volo_d1_224": "around each place",
     "convnext_atto": "no sequence of tokens",
+    "swinv2_tiny_window8_256": "attention stays within windows",
+    "swinv2_cr_tiny_224": "attention stays within windows",
+    "gcvit_xxtiny": "attention stays within windows",
+    "davit_tiny": "attention stays within windows",
+    "pvt_v2_b0": "from stage to stage",
+    "coat_tiny": "from stage to stage",
+    "mixer_s32_224": "mixes tokens by their places",
     "resnet18": "no sequence of tokens",
     "fastvit_t8": "convolutional network",
 }

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from open_clip.timm_model import TimmModel
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from tests.backbones.architectures import REFUSED, SIZES, WORKING, by_hooks, model, strengthened, tokens_of
@@ -191,6 +192,22 @@ def test_7_masks_leave_room_for_prompts(shape: tuple[int, ...], kind: torch.dtyp
     assert bool((wide[..., 1:3] == seen).all()), "everybody sees the prompts"
     assert rows == 1 or bool((wide[..., 1:3, :] == seen).all()), "the prompts see everybody"
     assert torch.equal(widened(mask, 1, 0), mask)
+
+
+@pytest.mark.parametrize("lengths", [(3,), (3, 3)], ids=["shallow", "deep"])
+def test_11_heads_of_a_width_of_their_own(lengths: tuple[int, ...]) -> None:
+    """Where the heads together are not as wide as a token."""
+    made = copy.deepcopy(model("plain"))
+    for block in made.blocks:
+        block.attn = Attention(made.embed_dim, num_heads=3, attn_head_dim=8, qkv_bias=True)
+    made = strengthened(made)
+    tokens, images, prompts = ImageTokens(made), images_for(made), prompts_for(made, *lengths)
+    assert all(step is not None for step in tokens.steps), "they are spelled out like others"
+    same(tokens(images, VisualPrompt(prompts, place="blocks")), by_hooks(made, images, prompts), prompts)
+    keys = prompts_for(made, 2)[0][:, :24]
+    with pytest.raises(UsageError, match="keys and values of 48 numbers were given, the layer's have 24"):
+        tokens(images, VisualPrompt(prefixes={0: (prompts[0], prompts[0])}))
+    assert tokens(images, VisualPrompt(prefixes={0: (keys, keys)})).shape == (3, 7)
 
 
 @pytest.mark.parametrize("name", ["plain", "rotary", "BEiT", "NaFlex, rotary", "parallel scaling, pre-norm"])

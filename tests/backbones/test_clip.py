@@ -186,3 +186,20 @@ def test_bad_requests(build: Build) -> None:
         build("clip").clip("fp16")
     with pytest.raises(UsageError, match="no class names given"):
         PromptLayout(clip, [], 2)
+
+
+def test_the_table_of_words_says_what_each_row_is(built: Any) -> None:
+    clip = built.clip()
+    table, words = clip.word_table()
+    assert table.shape == (len(words), clip.text_width)
+    assert table.dtype == torch.float32
+    (piece,) = clip.tokenizer.pieces_inside("cat")
+    assert words[piece] == "cat"
+    assert torch.equal(table[piece], clip.embed_tokens(torch.tensor(piece)))
+
+
+def test_words_that_a_model_never_saw_are_not_in_its_table(build: Build) -> None:
+    clip = build("clip").clip()
+    known = frozenset(clip.tokenizer.pieces("a photo of cat"))
+    clip.tokenizer = Tokenizer(clip.tokenizer.tokenizer, clip.tokenizer.context_length, known)
+    assert sorted(clip.word_table()[1]) == ["a", "cat", "of", "photo"]

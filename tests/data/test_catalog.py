@@ -31,6 +31,8 @@ PUBLISHED = [
     "ucf101",
 ]
 SEVERAL_DOMAINS = ["domainnet", "office31", "office_caltech10", "office_home", "pacs", "visda17"]  # test_domain_readers
+BY_DOMAIN = ["core50", "five_datasets"]  # their domains are sessions and data sets, one after the other
+VISUAL = ["cifar10", "cifar100", "cub200", "imagenet_r_split", "nabirds", "stanford_dogs", "vtab"]
 CLASSES = {"a": 0, "b": 1}
 
 
@@ -45,7 +47,7 @@ def eurosat(root: Path) -> Path:
 
 
 def test_knows_the_data_sets_of_the_papers() -> None:
-    assert catalog.names() == sorted(PUBLISHED + SEVERAL_DOMAINS + TEXTS)
+    assert catalog.names() == sorted(PUBLISHED + SEVERAL_DOMAINS + BY_DOMAIN + VISUAL + TEXTS)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -60,6 +62,76 @@ def test_every_descriptor_is_complete(name: str) -> None:
     assert set(known.sizes) <= {"train", "val", "test"}
     assert known.folder or name in ("digits", "digits-c")
     assert (known.reader == "split_file") == known.split.startswith("split_zhou_")
+
+
+@pytest.mark.parametrize("name", [*VISUAL, *BY_DOMAIN, "cub200/vpt", "nabirds/vpt", "stanford_dogs/vpt"])
+@pytest.mark.filterwarnings("error")
+def test_descriptors_of_visual_prompts_and_streams(name: str, tmp_path: Path) -> None:
+    known = catalog.describe(name)
+    assert known.reader in catalog.READERS
+    assert all(template.count("{}") == 1 and template.endswith(".") for template in known.templates)
+    assert known.licence
+    assert known.homepage.startswith("http")
+    assert "http" in known.source
+    assert set(known.sizes) <= {"train", "test", *known.domains}
+    what = "vtab/kitti" if name == "vtab" else name
+    with pytest.raises(VlpromptError, match=rf"^missing folder .*{known.folder} .* To get {known.title}.*, see .*http"):
+        catalog.load_task(what, tmp_path)
+    (tmp_path / known.folder).mkdir()
+    with pytest.raises(VlpromptError, match=rf"^missing (file|folder) .*{known.folder}/.*\. To get .*http") as caught:
+        catalog.load_task(what, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_vtab_is_nineteen_tasks(tmp_path: Path) -> None:
+    known = catalog.describe("vtab")
+    assert len(known.parts) == 19
+    tasks = [catalog.describe(f"vtab/{part}") for part in known.parts]
+    assert sum(task.classes for task in tasks) == known.classes
+    assert (tasks[4].title, tasks[4].classes, tasks[4].sizes) == ("VTAB-1k: Pets", 37, {"test": 3669})
+    assert catalog.describe("vtab/kitti-final").classes == 4
+    with pytest.raises(UsageError, match=r"^unknown part of vtab 'kity'; did you mean 'kitti'"):
+        catalog.describe("vtab/kity")
+    place = tmp_path / "vtab-1k" / "kitti"
+    place.mkdir(parents=True)
+    for name in ("train800", "val200", "train800val200", "test"):
+        (place / f"{name}.txt").write_text(f"images/{name}.png 3\n")
+    with pytest.warns(VlpromptWarning, match="test has 1 examples where 711 were published"):
+        task = catalog.open_task("vtab/kitti", tmp_path)
+    assert (task.name, len(task.classes), len(task.val)) == ("vtab/kitti", 4, 1)
+    with pytest.warns(VlpromptWarning, match=r"vtab/kitti-final: test has"):
+        final = catalog.load_task("vtab/kitti-final", place.parent)
+    assert final.val == ()
+    assert final.split_hash != task.split_hash
+    with pytest.raises(UsageError, match=r"'vtab' is no task of VTAB-1k"):
+        catalog.load_task("vtab", tmp_path)
+
+
+def test_a_part_may_have_a_reader_of_its_own(tmp_path: Path) -> None:
+    place = tmp_path / "CUB_200_2011"
+    (place / "images").mkdir(parents=True)
+    for number, part in enumerate(("train", "val", "test")):
+        (place / f"{part}.json").write_text(json.dumps({f"001.Tern/{number}.jpg": 1}))
+    with pytest.warns(VlpromptWarning, match="cub200/vpt: test has 1 examples where 5794"):
+        task = catalog.load_task("cub200/vpt", tmp_path)
+    assert task.classes == ("Tern",)
+    assert task.templates == ("a photo of a {}, a type of bird.",)
+    with pytest.raises(UsageError, match=r"unknown part of cub200 'vtp'; did you mean 'vpt'"):
+        catalog.load_task("cub200/vtp", tmp_path)
+    with pytest.raises(VlpromptError, match=r"missing file .*classes.txt"):
+        catalog.load_task("cub200", tmp_path)
+
+
+def test_core50_comes_as_sessions(tmp_path: Path) -> None:
+    for session in range(1, 12):
+        for thing in range(1, 51):
+            folder = tmp_path / "core50" / "core50_128x128" / f"s{session}" / f"o{thing}"
+            folder.mkdir(parents=True)
+            (folder / "C.png").touch()
+    with pytest.warns(VlpromptWarning, match="train has 400 examples where 119894"):
+        task = catalog.open_domains("core50", tmp_path)
+    assert task.domains[:2] == ("s1", "s2")
+    assert task.domains == tuple(catalog.describe("core50").domains)
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from vlprompt.data import transforms
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import BadImageError, Example, Files, Indexed, Item
+from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 from .conftest import Draw
@@ -270,3 +272,40 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pyte
 
 def test_no_examples_are_no_features(store: FeatureStore) -> None:
     assert store.get(Encoder(), "clip", TEST, Files(), []).shape == (0, 0)
+
+
+def test_texts_are_encoded_once_by_length_and_come_back_in_order(tmp_path: Path) -> None:
+    texts = [Text.of(text="x" * length) for length in (9, 2, 5, 2, 7)]
+    seen: list[list[int]] = []
+
+    def encode(some: Sequence[Text]) -> torch.Tensor:
+        seen.append([len(text["text"]) for text in some])
+        return torch.tensor([[len(text["text"]), 1.0] for text in some])
+
+    def ask(layout: str = "plain", of: Sequence[Text] = texts) -> torch.Tensor:
+        return FeatureStore(tmp_path).get_texts(encode, "a-fp32", layout, of, batch_size=2, progress=False)
+
+    assert ask()[:, 0].tolist() == [9, 2, 5, 2, 7]
+    assert seen == [[2, 5], [7, 9]], "each text once, those of like length together"
+    assert torch.equal(ask(), ask())
+    assert len(seen) == 2
+    ask("another layout")
+    assert len(seen) == 4
+    assert ask(of=[Text.of(text="y" * 9), *texts])[0, 0] == 9
+    assert seen[-1] == [9], "other words of the same length are another text"
+
+
+def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    texts = [Text.of(text="x" * length) for length in range(1, 7)]
+    calls: list[int] = []
+
+    def encode(some: Sequence[Text]) -> torch.Tensor:
+        calls.append(len(some))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return torch.ones(len(some), 3)
+
+    with pytest.raises(KeyboardInterrupt):
+        FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2, progress=False)
+    FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2, progress=False)
+    assert calls == [2, 2, 2, 2], "the first two were there"

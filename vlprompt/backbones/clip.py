@@ -144,6 +144,12 @@ class Clip(nn.Module):
         """Ids (...) -> float32 token embeddings (..., D), without positions."""
         return at_least_float32(self.token_embedding(ids.to(self.device)))
 
+    def word_table(self) -> tuple[Tensor, list[str]]:
+        """(V, D) float32 token embeddings of the words it was trained on, and how each is written."""
+        rows: Tensor = self.token_embedding.weight  # type: ignore[assignment]
+        ids = [piece for piece in self.tokenizer.ids if piece < len(rows)]
+        return self.embed_tokens(torch.tensor(ids)), [self.tokenizer.word(piece) for piece in ids]
+
     def encode_image(self, images: Tensor, prompt: VisualPrompt = NONE) -> Tensor:
         """(B, 3, H, W) normalised images, with prompt tokens beside their own -> (B, E) features.
 

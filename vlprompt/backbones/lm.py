@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
@@ -36,6 +37,7 @@ class LanguageModel(nn.Module):
         precision: "fp32" or "bf16", the type the model computes in; prompts stay float32.
         vocabulary: Its tokenizer.
         head: "rows only", or "whole vocabulary" where the model does more with its scores than the head says.
+        linear: Whether scores are the head's rows times the state; some models bend them afterwards.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LanguageModel(nn.Module):
         probe, words = self._probe(), self._some_words
         if not self._close(self.scores(probe, words), self._whole(probe)[:, words]):
             self.head = "whole vocabulary"
+        self.linear = self.head == "rows only" and self._is_linear(probe, words)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -101,6 +104,11 @@ class LanguageModel(nn.Module):
     def width(self) -> int:
         """D, the width of an input embedding."""
         return self.table.shape[1]
+
+    @property
+    def state_width(self) -> int:
+        """E, the width of the state that enters the head's last layer."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
 
     @property
     def vocabulary_size(self) -> int:
@@ -131,6 +139,11 @@ class LanguageModel(nn.Module):
         """Ids (...) -> float32 embeddings (..., D), without positions."""
         return at_least_float32(self.model.get_input_embeddings()(ids.to(self.device)))
 
+    def word_table(self) -> tuple[Tensor, list[str]]:
+        """(V, D) float32 embeddings of the words that the tokenizer has, and how it spells them."""
+        ids = list(range(min(len(self.table), len(self.vocabulary.tokenizer))))
+        return self.embed_tokens(torch.tensor(ids)), self.vocabulary.shown(ids)
+
     def word_rows(self, words: Tensor) -> tuple[Tensor, Tensor | None]:
         """The head's (W, E) rows and (W,) biases for (W,) words, float32."""
         weight, bias = rows_of(self.model, words.to(self.device))
@@ -144,10 +157,29 @@ class LanguageModel(nn.Module):
         return self._by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
 
     def states(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
-        """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them."""
-        if self.head == "whole vocabulary":
-            raise UsageError(f"{self.name} does more with its scores than its head says; its states cannot be used.")
+        """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them.
+
+        Raises:
+            UsageError: The model's scores are not these states times the head's rows.
+        """
+        self.check_linear()
         return self._by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
+
+    def check_linear(self) -> None:
+        """Raise UsageError where the model's scores are not a state times the head's rows."""
+        if not self.linear:
+            raise UsageError(f"{self.name} does more with its scores than its head says; its states cannot be used.")
+
+    def readout(self, texts: Sequences) -> Tensor:
+        """What is worth keeping of texts: states (B, E), or scores (B, V) where states do not lead to scores."""
+        return self.states(texts) if self.linear else self.scores(texts, torch.arange(self.vocabulary_size))
+
+    def words_of(self, readout: Tensor, words: Tensor) -> Tensor:
+        """Scores (B, W) of (W,) words, from what `readout` gave."""
+        if not self.linear:
+            return readout[:, words.to(self.device)]
+        weight, bias = self.word_rows(words)
+        return F.linear(readout, weight.to(readout), None if bias is None else bias.to(readout))
 
     def hidden(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """The last layer's states (B, D) at the read-out, before any head."""
@@ -249,6 +281,18 @@ class LanguageModel(nn.Module):
         parts = list(texts.by_length(self.chunk_tokens))
         found = torch.cat([answer(texts.take(part)) for part in parts])
         return found[torch.cat(parts).argsort()]
+
+    def _is_linear(self, probe: Sequences, words: Tensor) -> bool:
+        """Whether the probe's states times the rows of some words are the model's scores.
+
+        A soft cap hardly shows in small scores, and not at all in bfloat16: it does in states of 256 times the size.
+        """
+        states = self._read(probe, NOTHING, lambda states: states)
+        large = self._read(probe, NOTHING, lambda states: 256 * states)
+        if not torch.allclose(large, 256 * states, rtol=1e-3):
+            return False
+        weight, bias = self.word_rows(words)
+        return self._close(F.linear(states, weight, bias), self._whole(probe)[:, words])
 
     def _check_blank(self) -> None:
         """Refuse a model that no blank can be given to."""

@@ -5,6 +5,7 @@ is handed one on its own, with the mask that goes with it; the text's relative p
 as they do behind a real one.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,14 +46,16 @@ def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype
         yield
         return
     length, kept = prefix.shape[3], cache(prefix, batch, dtype)
+    attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
+    known = inspect.signature(attentions[0].forward).parameters
+    name = "cache" if "cache" in known else "past_key_values"  # before transformers 5.24
 
     def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ARG001
         mask = given.get("mask")
         if mask is not None:  # (B, 1, ., T): True, or 0 to be added, where a token is seen
             given["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
-        return args, {**given, "past_key_values": kept}
+        return args, {**given, name: kept}
 
-    attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
     hooks = [attention.register_forward_pre_hook(give, with_kwargs=True) for attention in attentions]
     try:
         yield

@@ -67,6 +67,14 @@ class Tokenizer:
         """The ids of words that follow others; RoBERTa's tokenizer reads the first word of a text differently."""
         return self.pieces(f"x {text}")[len(self.pieces("x")) :]
 
+    @property
+    def ids(self) -> list[int]:
+        """The ids that the model was trained on, in order; all that there are where nobody says."""
+        if self.known is not None:
+            return sorted(self.known)
+        inner = getattr(self.tokenizer, "tokenizer", self.tokenizer)
+        return list(range(len(inner) if hasattr(inner, "__len__") else inner.vocab_size))
+
     def word(self, piece: int) -> str:
         """How a token is written."""
         inner = getattr(self.tokenizer, "tokenizer", self.tokenizer)

@@ -1,6 +1,9 @@
 """The tokenizer of a language model: pieces of text, the blank, and what is put around a row."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from vlprompt.errors import VlpromptError
@@ -48,6 +51,28 @@ class Vocabulary:
     def shown(self, ids: Sequence[int]) -> list[str]:
         """Ids as the vocabulary spells them."""
         return [str(piece) for piece in self.tokenizer.convert_ids_to_tokens(list(ids))]
+
+    @cached_property
+    def whole_words(self) -> tuple[int, ...]:
+        """Ids that a word of letters alone has by itself behind a space, in order."""
+        ids = [piece for piece in range(len(self.tokenizer)) if piece not in self.special]
+        words = [word.strip() for word in self.tokenizer.batch_decode([[piece] for piece in ids])]
+        known = [(piece, word) for piece, word in zip(ids, words, strict=True) if word.isalpha()]
+        if not known:
+            return ()
+        again = self.tokenizer([f" {word}" for _, word in known], add_special_tokens=False)["input_ids"]
+        return tuple(piece for (piece, _), pieces in zip(known, again, strict=True) if pieces == [piece])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with what the tokenizer makes of texts."""
+        inner = getattr(self.tokenizer, "backend_tokenizer", None)
+        if inner is None:
+            described = f"{type(self.tokenizer).__name__} {sorted(self.tokenizer.get_vocab().items())}"
+        else:
+            own = json.loads(inner.to_str())
+            described = json.dumps({**own, "truncation": None, "padding": None}, sort_keys=True)  # set by calls
+        return hashlib.sha256(f"{described} {self.lead} {self.middle} {self.tail}".encode()).hexdigest()[:16]
 
     @property
     def special(self) -> frozenset[int]:

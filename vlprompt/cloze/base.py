@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, get_args
 
-import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
@@ -15,7 +14,6 @@ from vlprompt.cloze.template import Template
 from vlprompt.cloze.verbalizer import Pieces, Rule, Verbalizer
 from vlprompt.data.batch import Batch
 from vlprompt.data.task import Task
-from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import PromptLearner, Reads, texts_of
 
@@ -27,9 +25,8 @@ class ClozeConfig:
     """How a text becomes a blank, and a word a class."""
 
     template: str = ""  # "{text} It was {mask}."; empty: the task's first
-    words: tuple[
-        tuple[str, ...], ...
-    ] = ()  # of each class; empty: the task's or the class names; "{a}": what field a says
+    # Label words of each class; empty: the task's, or else the class names. "{a}" is what a text's field a says.
+    words: tuple[tuple[str, ...], ...] = ()
     rule: Rule = "mean_logit"  # how several words make a class (PET's)
     pieces: Pieces = "single"  # what counts of a word of several pieces; "single" refuses such words
     max_length: int = 256  # tokens in a row (PET, cli.py); what is longer is cut from the end of its longest field
@@ -155,6 +152,9 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     def opened(self, items: Sequence[Any]) -> Batch:
         """An unlabelled batch of texts: mappings of fields, or strings where the template has one field."""
         field = next(iter(self.renderer.template.fields), "text")
-        texts = tuple(Text(tuple(x.items())) if isinstance(x, Mapping) else Text.of(**{field: x}) for x in items)
-        count = torch.arange(len(texts), device=self.backbone.device)
-        return Batch(torch.full_like(count, -1), count, texts=texts)
+        return Batch.of_texts(items, field).to(self.backbone.device)
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned tokens among the words, if there are any."""
+        tokens = self.steering().tokens
+        return {} if tokens is None else {"tokens": tokens}

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze import calibration
-from vlprompt.cloze.base import ClozeConfig, ClozeLearner
+from vlprompt.cloze.base import ClozeConfig
+from vlprompt.cloze.frozen import FrozenCloze
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import Variant
@@ -38,7 +39,7 @@ class HardPromptConfig(ClozeConfig):
 
 
 @final
-class HardPrompt(ClozeLearner):
+class HardPrompt(FrozenCloze):
     """Nothing is learned: the scores of the label words, less what an empty text would score."""
 
     learns = False

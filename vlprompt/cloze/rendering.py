@@ -55,6 +55,11 @@ class Renderer:
                 "cut off. Shorten the template or raise max_length."
             )
 
+    @property
+    def key(self) -> str:
+        """Text that is equal for two renderers of one model only if they make the same rows of every example."""
+        return f"{self.template.text!r} in {self.room} tokens of {self.vocabulary.fingerprint} for {self.lm.kind}"
+
     def __call__(self, examples: Sequence[Mapping[str, str]]) -> Sequences:
         """B examples as padded rows on the model's device.
 

@@ -5,7 +5,7 @@ from vlprompt.where import as_json
 
 
 def run(clear: bool = False) -> None:
-    """Look at the store of image features, or empty it.
+    """Look at the store of features of images and texts, or empty it.
 
     Args:
         clear: Delete everything in it.

@@ -36,5 +36,5 @@ def run(
         text_demo.run(out, DEMO_SEEDS if seeds == TEXT_SEEDS else seeds, fresh=where.fresh)
         return
     rows = Where(set=where.set).entries(learners)
-    task, bench = where.open_task(), where.bench()
+    task, bench = where.open_task(), where.bench(rows)
     show(few_shot.run(bench, task, rows, shots, seeds), where, tables.few_shot_table)

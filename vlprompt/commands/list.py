@@ -30,4 +30,5 @@ def run(json: bool = False) -> None:
 
 def _summary(known: catalog.Descriptor) -> str:
     sizes = ", ".join(f"{size:,} {split}" for split, size in known.sizes.items())
-    return f"{known.title}: {known.classes} classes; {sizes}"
+    parts = ", ".join(f"{known.name}/{part}" for part in known.parts)
+    return "; ".join(filter(None, (f"{known.title}: {known.classes} classes", sizes, parts)))

@@ -6,14 +6,11 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from vlprompt import learners
-from vlprompt.backbones import load_backbone, load_lm
 from vlprompt.errors import UsageError
-from vlprompt.learners.base import PromptLearner, Reads
 from vlprompt.runner import Entry
 from vlprompt.settings import by_owner
 from vlprompt.text_cli import text_of
-from vlprompt.where import as_json
+from vlprompt.where import as_json, load_prompt
 
 
 def run(
@@ -45,29 +42,16 @@ def run(
     """
     if not items:
         raise UsageError("nothing to name; give one or more image files, or texts, after the prompt's folder.")
-    learner = _load(prompt, list(classes) or None, backbone, pretrained, precision=precision, device=device)
+    learner = load_prompt(prompt, list(classes) or None, backbone, pretrained, precision=precision, device=device)
     if adapt:
         entry = Entry.parse(adapt, by_owner(set))
         if entry.over:
             raise UsageError(f"--adapt {adapt}: what is adapted is the prompt in {prompt}; give {entry.method} alone.")
         learner = entry.kind.over(learner, entry.config)
-    texts = learner.reads is Reads.TEXT
+    texts = learner.reads.of_texts
     given: list[Any] = [text_of(item) for item in items] if texts else list(items)
     for item, answer in zip(items, learner.classify(given), strict=True):
         if json:
             print(as_json({"text" if texts else "image": item, **asdict(answer)}))
         else:
             print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
-
-
-def _load(
-    prompt: Path, classes: list[str] | None, backbone: str, pretrained: str, *, precision: str, device: str
-) -> PromptLearner[Any]:
-    """A saved prompt on the backbone it was trained with, or the one that is named."""
-    frozen: Any
-    if learners.learner_class(learners.kept_in(prompt, "method")).reads is Reads.TEXT:
-        frozen = load_lm(backbone or learners.kept_in(prompt, "backbone"), precision=precision, device=device)
-    else:
-        name, weights = (backbone, pretrained) if backbone else learners.backbone_of(prompt)
-        frozen = load_backbone(name, weights, precision=precision, device=device)
-    return learners.load(prompt, frozen, classes)

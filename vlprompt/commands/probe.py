@@ -34,7 +34,7 @@ def run(
     """
     rows = Where(set=where.set).entries(learners)
     tasks = [catalog.load_task(f"{where.task}/{part}", where.root or "") for part in relations or _there(where)]
-    show(knowledge_probing.run(where.bench(), tasks, rows, seeds), where, probing_table)
+    show(knowledge_probing.run(where.bench(rows), tasks, rows, seeds), where, probing_table)
 
 
 def _there(where: Facts) -> list[str]:

@@ -39,7 +39,7 @@ def run(
         seeds: Of the draw, the start and the order of training.
     """
     rows = Where(set=where.set).entries(learners)
-    task, bench = where.open_task(), where.bench()
+    task, bench = where.open_task(), where.bench(rows)
     sets = [tuple(tuple(own.split(",")) for own in words.split()) for words in word_sets]
     for given, words in zip(word_sets, sets, strict=True):
         if len(words) != len(task.classes):

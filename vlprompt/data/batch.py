@@ -1,5 +1,6 @@
 """What a learner is given: some examples of one split, as images, as features of a frozen encoder, or as texts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,7 @@ class Batch:
         labels: (B,) int64 class numbers, -1 where unknown.
         index: (B,) int64 positions in the split.
         images: (B, 3, H, W) float32, already normalised.
-        features: (B, E) float32 image features, not normalised.
+        features: (B, E) float32 features of a frozen model, not normalised: of images, or of texts.
         views: (B, V, E) float32 features of V views of each image, not normalised, the plain view first.
         domains: (B,) int64 domain numbers, where a task has several domains.
         texts: B texts with named fields.
@@ -34,6 +35,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @classmethod
+    def of_texts(cls, items: Sequence[Mapping[str, str] | str], field: str = "text") -> "Batch":
+        """An unlabelled batch of texts: mappings of fields, or strings that are the one field."""
+        texts = tuple(Text.of(**{field: x}) if isinstance(x, str) else Text(tuple(x.items())) for x in items)
+        count = torch.arange(len(texts))
+        return cls(torch.full_like(count, -1), count, texts=texts)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""

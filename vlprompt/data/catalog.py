@@ -11,22 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.data.readers import (
+    CIFAR10,
+    CIFAR100,
     Layout,
     Listing,
     lama,
     read_ag_news,
     read_aircraft,
+    read_cifar,
+    read_core50,
     read_corrupted_digits,
+    read_cub,
     read_digits,
     read_domain_folders,
     read_domain_lists,
+    read_five_datasets,
     read_glue,
     read_imagenet,
+    read_imagenet_r,
     read_lama,
     read_numbered_folders,
     read_split_file,
     read_sst2,
+    read_stanford_dogs,
     read_texts,
+    read_vpt_lists,
+    read_vtab,
     read_wnid_folders,
 )
 from vlprompt.data.task import Task
@@ -55,6 +65,7 @@ class Descriptor:
         metric: "accuracy" or "class_mean".
         parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
         part: What did follow.
+        own: Fields of a part that are not those of the whole, by its name up to a dash; its names are all there are.
         class_names: Of texts: its classes by label.
         words: Of texts: label words of each class; "{choice1}" is what the text itself has in its field choice1.
         rows: Of texts in files of rows: see `readers.Layout`.
@@ -77,6 +88,7 @@ class Descriptor:
     metric: str = "accuracy"
     parts: tuple[str, ...] = ()
     part: str = ""
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
     rows: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +98,7 @@ class Descriptor:
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", tuple(self.templates))
         object.__setattr__(self, "kind", "texts" if self.words or self.reader == "lama" else "images")
+        object.__setattr__(self, "parts", tuple(self.own or self.parts))
         object.__setattr__(self, "hint", f"To get {self.title}, see {self.source}.")
 
 
@@ -98,6 +111,15 @@ READERS: dict[str, Reader] = {
     "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
     "domain_folders": lambda d, place: read_domain_folders(place / d.images, d.domains, hint=d.hint),
     "domain_lists": lambda d, place: read_domain_lists(place, d.domains, d.split, d.images, hint=d.hint),
+    "vtab": lambda d, place: read_vtab(place, d.part, d.classes, hint=d.hint),
+    "vpt_lists": lambda d, place: read_vpt_lists(place, place / d.images, hint=d.hint),
+    "cub": lambda d, place: read_cub(place, place / d.images, hint=d.hint),
+    "stanford_dogs": lambda d, place: read_stanford_dogs(place, place / d.images, hint=d.hint),
+    "cifar10": lambda d, place: read_cifar(place, CIFAR10, hint=d.hint),
+    "cifar100": lambda d, place: read_cifar(place, CIFAR100, hint=d.hint),
+    "imagenet_r": lambda d, place: read_imagenet_r(place, place / d.images, d.part, hint=d.hint),
+    "core50": lambda d, place: read_core50(place / d.images, hint=d.hint),
+    "five_datasets": lambda d, place: read_five_datasets(place, hint=d.hint),
     "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
     "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
     "glue": lambda d, place: read_glue(place, d.class_names, Layout(**d.rows), hint=d.hint),
@@ -119,9 +141,13 @@ def describe(name: str) -> Descriptor:
     if whole not in names():
         raise unknown("data set", name, names(), "Your own images: Task.from_folder or Task.from_csv.")
     text = (_descriptors() / f"{whole}.toml").read_text(encoding="utf-8")
-    known = Descriptor(name=whole, part=part, **tomllib.loads(text))
+    fields = tomllib.loads(text)
+    own = fields.get("own", {})
+    known = Descriptor(name=whole, part=part, **{**fields, **own.get(part.partition("-")[0], {})})
     if part and not known.parts:
         raise UsageError(f"{whole} has no parts; {name!r} was given.")
+    if part and own and part.partition("-")[0] not in own:
+        raise unknown(f"part of {whole}", part, known.parts)
     return known
 
 

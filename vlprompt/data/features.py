@@ -1,7 +1,8 @@
-"""The feature store: what a frozen encoder says of an image is a fact, so it is computed once and kept on disk.
+"""The feature store: what a frozen encoder says of an image or a text is a fact, computed once and kept on disk.
 
-A row is known by the encoder's fingerprint, the transform, the content of the image and, for augmented views, the seed.
-Moving or renaming files loses nothing; changing one pixel is noticed.
+A row is known by the encoder's fingerprint, the transform, the content of the image and, for augmented views, the seed;
+of a text by how it is put before the model, and its words. Moving or renaming files loses nothing; changing one pixel
+is noticed.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from vlprompt.data.decoding import Decoded, ImageTensors, Job, Workers, decoded
 from vlprompt.data.images import BadImageError, Example, Images, Item
 from vlprompt.data.loaders import ON_BAD_IMAGE, mixed
 from vlprompt.data.rows import Rows
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
@@ -43,7 +45,7 @@ class StoreInfo:
 
 
 class FeatureStore:
-    """Image features on disk, by encoder, transform and content.
+    """Features of images and texts on disk, by encoder, transform and content.
 
     Args:
         folder: Where to keep them; None: $VLPROMPT_CACHE, or else ~/.cache/vlprompt.
@@ -104,6 +106,48 @@ class FeatureStore:
                 bar.update(len(new) + len(done.bad))
         bad.report()
         return _stacked([rows.get(keys.get(i, b"")) for i in range(len(examples))])
+
+    def get_texts(
+        self,
+        encode: Callable[[Sequence[Text]], Tensor],
+        space: str,
+        layout: str,
+        texts: Sequence[Text],
+        *,
+        batch_size: int = 256,
+        progress: bool = True,
+    ) -> Tensor:
+        """Features of all texts in order, (N, E) float32; only what is not stored yet is computed.
+
+        Texts of like length go together, since they are padded to the longest of a batch; how far may show in a
+        feature's last digits.
+
+        Args:
+            encode: B texts to (B, E), on any device; called without gradients.
+            space: What identifies the encoder: its fingerprint and precision.
+            layout: What else decides the features: the template, the longest row, the tokenizer.
+            texts: The split.
+            batch_size: Texts encoded, and stored, at once.
+            progress: Show a bar, on a terminal.
+
+        Raises:
+            VlpromptError: The encoder gave numbers that are not finite.
+        """
+        keys = [_key(space, f"text {layout}", text.digest, 0) for text in texts]
+        rows = self._rows.read(sorted(set(keys)))
+        first = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
+        missing = sorted(first.items(), key=_size)
+        with _bar("encode texts", len(missing), progress, "text") as bar:
+            for start in range(0, len(missing), batch_size):
+                some = missing[start : start + batch_size]
+                with torch.no_grad():
+                    features = encode([text for _, text in some]).float().cpu()  # (n, E)
+                _check_finite(features, [str(text)[:80] for _, text in some].__getitem__)
+                new = {key: row.tobytes() for (key, _), row in zip(some, features.numpy(), strict=True)}
+                self._rows.write(space, new)
+                rows |= new
+                bar.update(len(new))
+        return _stacked([rows[key] for key in keys])
 
     def info(self) -> StoreInfo:
         """Size and contents."""
@@ -198,11 +242,21 @@ def _encoded(encode: Encode, done: Decoded, batch_size: int, bad: _Bad) -> dict[
     filled = torch.arange(batch_size) % count  # (batch_size,)
     with torch.no_grad():
         features = encode(done.tensors[filled])[:count].float().cpu()  # (n, E)
+    _check_finite(features, lambda place: bad.name(done.positions[place]))
+    return {i: row.tobytes() for i, row in zip(done.positions, features.numpy(), strict=True)}
+
+
+def _check_finite(features: Tensor, name: Callable[[int], str]) -> None:
+    """Raise VlpromptError for a row of (n, E) with numbers that are not finite, and name what it is of."""
     finite = features.isfinite().all(dim=1)
     if not finite.all():
-        culprit = bad.name(done.positions[int(finite.int().argmin())])
+        culprit = name(int(finite.int().argmin()))
         raise VlpromptError(f"the encoder gave numbers that are not finite for {culprit}; try precision fp32")
-    return {i: row.tobytes() for i, row in zip(done.positions, features.numpy(), strict=True)}
+
+
+def _size(entry: tuple[bytes, Text]) -> tuple[int, bytes]:
+    """What texts are sorted by: their length; of equal ones, the same first every time."""
+    return len(str(entry[1])), entry[0]
 
 
 def _stacked(rows: Sequence[bytes | None]) -> Tensor:
@@ -215,6 +269,6 @@ def _stacked(rows: Sequence[bytes | None]) -> Tensor:
     return torch.from_numpy(stacked)
 
 
-def _bar(what: str, total: int, progress: bool) -> "tqdm[None]":
+def _bar(what: str, total: int, progress: bool, unit: str = "image") -> "tqdm[None]":
     """A progress bar that is silent where there is no terminal."""
-    return tqdm(total=total, desc=what, unit="image", leave=False, disable=None if progress else True)
+    return tqdm(total=total, desc=what, unit=unit, leave=False, disable=None if progress else True)

@@ -275,7 +275,7 @@ class TextBatches:
     def __init__(self, examples: Sequence[Example], *, batch_size: int, seed: int | None = None) -> None:
         self.batch_size = _checked(batch_size)
         self.seed = seed
-        self._texts = [_text(example) for example in examples]
+        self._texts = [text_of(example) for example in examples]
         self._labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
 
     @property
@@ -293,7 +293,8 @@ class TextBatches:
             yield Batch(self._labels[index], index, texts=tuple(self._texts[position] for position in positions))
 
 
-def _text(example: Example) -> Text:
+def text_of(example: Example) -> Text:
+    """The text of an example; UsageError if it is none."""
     if isinstance(example.item, Text):
         return example.item
     raise UsageError(f"this learner reads texts; {example.item} is none. Task.from_texts makes a task of texts.")

@@ -52,19 +52,25 @@ def relabel(labels: Sequence[int], kept: Sequence[int]) -> tuple[list[int], list
     return positions, [new[labels[i]] for i in positions]
 
 
-def split_by_seed(groups: Mapping[str, Sequence[Hashable]], seed: int) -> dict[str, tuple[list[int], ...]]:
+def split_by_seed(
+    groups: Mapping[str, Sequence[Hashable]],
+    seed: int,
+    *,
+    test_share: float = TEST_SHARE,
+    val_share: float = VAL_SHARE,
+) -> dict[str, tuple[list[int], ...]]:
     """Our split for data without one: positions in train, val, test of each class.
 
     Each class is shuffled with its own stream, `random.Random(f"{seed} {class}")`, so that another class changes
     nothing here; 30 % (rounded to the nearest) go to test, 20 % (rounded down) to val, the rest to train, each part in
-    its original order. A single example goes to train.
+    its original order, unless other shares are given. A single example goes to train.
     """
     parts: dict[str, tuple[list[int], ...]] = {}
     for name, members in groups.items():
         order = list(range(len(members)))
         random.Random(f"{seed} {name}").shuffle(order)
-        test = int(len(order) * TEST_SHARE + 0.5)
-        val = test + int(len(order) * VAL_SHARE)
+        test = int(len(order) * test_share + 0.5)
+        val = test + int(len(order) * val_share)
         parts[name] = (sorted(order[val:]), sorted(order[test:val]), sorted(order[:test]))
     return parts
 

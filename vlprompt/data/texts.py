@@ -1,5 +1,6 @@
 """A text with named fields: an item of a task, as a path is for images."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class Text(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the whole content."""
+        return hashlib.sha256(str(self).encode("utf-8", "surrogateescape")).hexdigest()
 
     def __str__(self) -> str:
         """What the split hash counts: the whole content."""

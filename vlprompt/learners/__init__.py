@@ -15,6 +15,7 @@ from vlprompt.learners import (
     bias,
     clip_adapter,
     clip_lora,
+    clip_text,
     cocoop,
     coda_prompt,
     coop,
@@ -49,6 +50,7 @@ from vlprompt.learners.base import Prediction, PromptLearner, Reads, Variant
 from vlprompt.learners.bias import Bias, BiasConfig
 from vlprompt.learners.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from vlprompt.learners.clip_lora import CLIPLoRA, CLIPLoRAConfig
+from vlprompt.learners.clip_text import ClipText, ClipTextConfig
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
 from vlprompt.learners.coda_prompt import CODAPrompt, CODAPromptConfig
 from vlprompt.learners.coop import CoOp, CoOpConfig
@@ -99,6 +101,8 @@ __all__ = [
     "CODAPrompt",
     "CODAPromptConfig",
     "CTPTConfig",
+    "ClipText",
+    "ClipTextConfig",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
@@ -152,6 +156,7 @@ __all__ = [
     "bias",
     "clip_adapter",
     "clip_lora",
+    "clip_text",
     "cocoop",
     "coda_prompt",
     "coop",
@@ -188,7 +193,7 @@ __all__ = [
     "zero_shot",
 ]
 
-SHARED = ("base", "checks", "frozen_head", "headed", "tuned")  # what methods have in common
+SHARED = ("backbone", "base", "checks", "frozen_head", "headed", "tuned")  # what methods have in common
 
 
 CLOZE = "vlprompt.cloze"  # the text side's folder; imported by name and late, since it stands on this package

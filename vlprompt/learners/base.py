@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,37 +19,13 @@ from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import Batches, mixed
 from vlprompt.data.task import Files, Indexed, Task
 from vlprompt.data.texts import Text
-from vlprompt.data.transforms import Preprocess, Transform, test_transform
+from vlprompt.data.transforms import Transform, test_transform
 from vlprompt.data.views import Views, encode_views
 from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.head import Head
+from vlprompt.learners.backbone import Backbone, ImageBackbone, TextEncoder
 from vlprompt.learners.checks import check_classes, check_kind
 from vlprompt.recipe import TrainConfig
-
-
-class Backbone(Protocol):
-    """What a learner's frozen model offers to everybody; methods ask for more by its own type."""
-
-    name: str
-    precision: str
-
-    @property
-    def fingerprint(self) -> str:
-        """A short name of the weights."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-
-class ImageBackbone(Backbone, Protocol):
-    """What a frozen model that sees images offers besides."""
-
-    preprocess: Preprocess
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, E)."""
-
 
 B = TypeVar("B", bound=Backbone)
 
@@ -61,6 +37,12 @@ class Reads(Enum):
     IMAGES = "images"
     VIEWS = "views"
     TEXT = "text"
+    TEXT_FEATURES = "features of texts"
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether the examples are texts."""
+        return self in (Reads.TEXT, Reads.TEXT_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -180,6 +162,23 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         """
         preprocess = cast(ImageBackbone, self.backbone).preprocess
         return self.test_views.transform(preprocess) if self.reads is Reads.VIEWS else test_transform(preprocess)
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """What makes of texts the features it reads (`Reads.TEXT_FEATURES`).
+
+        Raises:
+            UsageError: It reads something else.
+        """
+        raise UsageError(f"{self.method()} reads {self.reads.value}, not features of texts; give it what it reads.")
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """Learned tokens (..., D) that stand among the words of a text, by name; by default none."""
+        return {}
+
+    def found_words(self) -> Mapping[str, Sequence[str]]:
+        """Words that training has found, by what they stand for; by default none."""
+        return {}
 
     def prepare(self, train: Batches, val: Batches | None) -> None:
         """Look at the training set once before the first step; methods that are solved do their work here."""

@@ -6,7 +6,7 @@ The authors' code encodes the texts of one image after the other; here a batch i
 image, which gives the same numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -81,6 +81,10 @@ class CoCoOp(PromptLearner[Clip]):
     def text(self, features: Tensor) -> Tensor:
         """(B, E) image features -> (B, C, E) text features, of each image its own."""
         return self.backbone.encode_text(self.layout.fill(self.starts(features)))
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned context."""
+        return {"context": self.context}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C); at test time a few images at once, so that memory does not grow with the batch."""

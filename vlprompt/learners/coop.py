@@ -4,7 +4,7 @@ Here a context that starts from words may be class-specific, every class startin
 code drops the class-specific flag without a word in that case. M counts tokens, theirs counts words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -78,6 +78,10 @@ class CoOp(PromptLearner[Clip]):
     def text(self) -> Tensor:
         """(1, C, E) text features."""
         return self.backbone.encode_text(self.prompt())
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned context."""
+        return {"context": self.context}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

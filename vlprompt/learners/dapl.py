@@ -14,7 +14,7 @@ the source alone. Another slip, a schedule that counts steps as epochs, is in th
 it does is not offered: keeping the epoch that is best on the target's test labels. Here the last step counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self, final, get_args
 
@@ -140,6 +140,10 @@ class DAPL(PromptLearner[Clip]):
     def text(self) -> Tensor:
         """(G, C, E) text features, G domains, the target last."""
         return self.backbone.encode_text(self.prompt())
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The context of all domains, and that of each."""
+        return {"context": self.context, "domain_context": self.domain_context}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C) by the target's prompts."""

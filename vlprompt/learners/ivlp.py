@@ -4,7 +4,7 @@ The baselines of MaPLe. Khattak et al., CVPR 2023 (arXiv:2210.03117), Table 1; i
 VPT (Jia et al., ECCV 2022, arXiv:2203.12119), placed as in MaPLe's code (trainers/independentVL.py, trainers/vpt.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -71,6 +71,10 @@ class IVLP(PromptLearner[Clip]):
     def text(self) -> Tensor:
         """(1, C, E) text features."""
         return self.prompts.encode_text(self.backbone)
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The tokens at the text tower's input; those of later layers stand among states, not among words."""
+        return {} if self.prompts.text is None else {"prompts": self.prompts.text[0]}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

@@ -7,7 +7,7 @@ This is the authors' code (htyao89/KgCoOp, trainers/kgcoop.py). The paper's eq. 
 prompts are the task's; the code's differ for DTD only ("a photo of a {}, a type of texture.").
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, final
 
@@ -78,6 +78,10 @@ class KgCoOp(PromptLearner[Clip]):
     def text(self) -> Tensor:
         """(1, C, E) text features."""
         return self.backbone.encode_text(self.layout.fill(self.context[None]))
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned context."""
+        return {"context": self.context}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

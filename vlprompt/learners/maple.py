@@ -8,7 +8,7 @@ with half of the parameters in fp32; here the prompts are always fp32.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -80,6 +80,10 @@ class MaPLe(PromptLearner[Clip]):
         """(B, 3, H, W) images -> (B, E) features."""
         coupled = [coupling(prompt) for coupling, prompt in zip(self.couplings, self.prompts, strict=True)]
         return self.backbone.encode_image(images, by_layer(coupled))
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The tokens at the text tower's input; those of later layers stand among states, not among words."""
+        return {"prompts": self.prompts[0]}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

@@ -8,7 +8,7 @@ As in the authors' code (BeierZhu/Prompt-align, trainers/prograd.py) the context
 words of the data set's template; here the words are counted in tokens, theirs in words, which splits "pet,".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, final
 
@@ -83,6 +83,10 @@ class ProGrad(PromptLearner[Clip]):
     def text(self) -> Tensor:
         """(1, C, E) text features."""
         return self.backbone.encode_text(self.layout.fill(self.context[None]))
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The learned context."""
+        return {"context": self.context}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

@@ -8,7 +8,7 @@ As in the authors' code (trainers/promptsrc.py) g~ is the mean of 60 templates' 
 code averages the whole model; here only what is learned, which is all that changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -98,6 +98,10 @@ class PromptSRC(PromptLearner[Clip]):
             each = (self.backbone.encode_texts([template(name) for name in self.classes]) for template in templates)
             self.frozen = sum(each, start=torch.zeros((), device=self.backbone.device)) / len(templates)
         return self.frozen
+
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The tokens at the text tower's input; those of later layers stand among states, not among words."""
+        return {} if self.prompts.text is None else {"prompts": self.prompts.text[0]}
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

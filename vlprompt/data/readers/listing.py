@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlprompt.data.images import Example, Images, Item, is_image_name
-from vlprompt.data.splits import split_by_seed
+from vlprompt.data.splits import TEST_SHARE, VAL_SHARE, split_by_seed
 from vlprompt.errors import VlpromptError, warn
 
 
@@ -109,14 +109,22 @@ def _need(path: Path, found: bool, kind: str, hint: str) -> Path:
     raise VlpromptError(f"missing {kind} {path} ({state}). {hint}".strip())
 
 
-def split_groups(groups: Mapping[str, Sequence[Item]], seed: int) -> Splits:
+def split_groups(
+    groups: Mapping[str, Sequence[Item]],
+    seed: int,
+    *,
+    test_share: float = TEST_SHARE,
+    val_share: float = VAL_SHARE,
+) -> Splits:
     """Train, val and test for data that has no split of its own, by `splits.split_by_seed`.
 
     Args:
         groups: The items of each class; labels count the classes in this order.
         seed: Seed of the split.
+        test_share: How much of each class is for testing.
+        val_share: How much is for validation.
     """
-    parts = split_by_seed(groups, seed)
+    parts = split_by_seed(groups, seed, test_share=test_share, val_share=val_share)
     return Splits(
         *(
             tuple(

@@ -98,3 +98,24 @@ def lines(file: Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise VlpromptError(f"{file}, line {number}: not UTF-8 text ({error.reason})") from error
+
+
+def pairs(file: Path, left: str, right: str, *, at_last_blank: bool = False) -> Iterator[tuple[str, str, str]]:
+    """The lines of a list of "LEFT RIGHT", each with where it stands; empty lines are passed over.
+
+    Args:
+        file: The list, UTF-8.
+        left: What stands on the left, for the error.
+        right: What stands on the right.
+        at_last_blank: What is on the left may hold blanks, not what is on the right.
+
+    Raises:
+        VlpromptError: A line is no such pair.
+    """
+    for number, line in enumerate(lines(file), start=1):
+        where, text = f"{file}, line {number}", line.strip()
+        first, _, second = text.rpartition(" ") if at_last_blank else text.partition(" ")
+        if text and not (first.strip() and second.strip()):
+            raise VlpromptError(f"{where}: expected {left} and {right}, found {text!r}")
+        if text:
+            yield where, first.strip(), second.strip()
