@@ -13,7 +13,7 @@ from vlprompt.backbones.loading import load_backbone
 from vlprompt.data import catalog
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, unknown
-from vlprompt.learners import Reads, make_config
+from vlprompt.learners import make_config
 from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
@@ -35,7 +35,7 @@ class Experiment:
         pairs: For domain_adaptation, as on the command line: "amazon:dslr"; left out, every ordered pair.
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
         root: The folder that holds the data.
-        backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
+        backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH"; a language model for clozes.
         pretrained: Its weights.
         shots: Images a class: several for few_shot, one number for the others; left out, what the protocol takes.
         seeds: Of everything random; left out, what the protocol takes.
@@ -119,11 +119,11 @@ class Experiment:
     @property
     def of_texts(self) -> bool:
         """Whether its learners read texts."""
-        return any(entry.kind.reads is Reads.TEXT for entry in self.entries())
+        return any(entry.kind.reads.of_texts for entry in self.entries())
 
     def open_backbone(self) -> Clip | Vit | LanguageModel:
         """The frozen model; raises VlpromptError where it is not on this machine."""
-        if self.of_texts:
+        if any(LanguageModel in entry.kind.takes for entry in self.entries()):
             return load_lm(expand(self.backbone))
         return load_backbone(expand(self.backbone), self.pretrained)
 

@@ -6,8 +6,8 @@ pieces for the model cannot stand in one blank: they and their facts are left ou
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from vlprompt.backbones.lm import LanguageModel
 from vlprompt.data.task import Example, Task
 from vlprompt.errors import UsageError
 from vlprompt.results import ALL_SHOTS, Result
@@ -42,8 +42,8 @@ def run(
                 yield bench.run(PROTOCOL, entry, task, {"": task}, shots=shots, seed=seed, notes=notes)
 
 
-def single_pieces(task: Task, lm: LanguageModel) -> tuple[Task, int]:
-    """The task on objects that are one piece for a model, and how many of its test facts are left out.
+def single_pieces(task: Task, lm: Any) -> tuple[Task, int]:
+    """The task on objects that are one piece for a language model, and how many of its test facts are left out.
 
     Raises:
         UsageError: Fewer than two objects are left, or no test fact.
