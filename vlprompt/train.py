@@ -21,6 +21,7 @@ from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError, out_of_memory, warn
 from vlprompt.learners.base import PromptLearner
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig, rate_at
 from vlprompt.track import Silent, Tracker
 
@@ -57,6 +58,7 @@ def fit(
     tracker: Tracker | None = None,
     state: str | Path | None = None,
     workers: int = 0,
+    team: Team = ALONE,
 ) -> TrainReport:
     """Train a learner in place; the prompt after the last step is the result, as in the CoOp family.
 
@@ -71,29 +73,24 @@ def fit(
         state: File to keep the state of an unfinished run in. With the file there, training goes on from its last
             epoch and ends in the same bytes as if it had never stopped; it is deleted at the end.
         workers: Processes that decode images.
+        team: The processes that train this learner together, all of them with the same arguments.
 
     Raises:
+        UsageError: Several processes, and a learner whose batches cannot be shared.
         VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
     """
+    team.check(learner)
     began = time.perf_counter()
     if not learner.learns:
         return TrainReport((), 0.0, 0, 0)
-    split = data.split_hash if isinstance(data, Task) else ""
-    known = None
-    if isinstance(data, Task):
-        store = store or FeatureStore()
-        known, own = feed.before_training(learner, data, config, store)
-        val = own or val
-        data = feed.training(learner, data, config, store, workers=workers)
-    learner.train()
-    learner.prepare(known or data, val)
-    run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None)
+    data, split = _prepared(learner, data, config, val, store, workers)
+    run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None, team)
     losses, first = run.resume()
     clock = _Clock(data)
     length = min(config.epochs, (config.steps or math.inf) / len(data))  # in epochs, the last perhaps not whole
     _need_more_than_a_warmup(config, length, len(data))
     for epoch in range(first, math.ceil(length)):
-        losses.append(_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
+        losses.append(_epoch(learner, data, config, run, epoch=epoch, length=length))
         learner.end_epoch(epoch + 1, math.ceil(length))
         rate = rate_at(config, epoch, 0, len(data), length)
         (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate, waiting=clock.waiting)
@@ -113,11 +110,31 @@ def _need_more_than_a_warmup(config: TrainConfig, length: float, steps: int) -> 
         )
 
 
+def _prepared(
+    learner: PromptLearner[Any],
+    data: Task | Batches,
+    config: TrainConfig,
+    val: Batches | None,
+    store: FeatureStore | None,
+    workers: int,
+) -> tuple[Batches, str]:
+    """Training batches, which the learner has looked at, and the hash of the split."""
+    known, split = None, ""
+    if isinstance(data, Task):
+        store, split = store or FeatureStore(), data.split_hash
+        known, own = feed.before_training(learner, data, config, store)
+        val = own or val
+        data = feed.training(learner, data, config, store, workers=workers)
+    learner.train()
+    learner.prepare(known or data, val)
+    return data, split
+
+
 def _epoch(
     learner: PromptLearner[Any],
     data: Batches,
     config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
+    run: "_Run",
     *,
     epoch: int,
     length: float,
@@ -130,15 +147,16 @@ def _epoch(
         f"with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens (text tokens at once), "
         "or use precision bf16."
     )
-    with _own_randomness(config.seed, epoch, learner.backbone.device), out_of_memory(advice):
+    stream = config.seed * 1_000_003 + epoch + run.team.rank * 2**40
+    with _own_randomness(stream, learner.backbone.device), out_of_memory(advice):
         for step, batch in enumerate(islice(data.epoch(epoch), left)):
-            for group in optimizer.param_groups:
+            for group in run.optimizer.param_groups:
                 group["lr"] = rate_at(config, epoch, step, len(data), length)
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(learner.backward(batch.to(learner.backbone.device)))
+            run.optimizer.zero_grad(set_to_none=True)
+            losses.append(run.team.backward(learner, batch.to(learner.backbone.device)))
             if config.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimizer.step()
+            run.optimizer.step()
     values = torch.stack(losses).cpu()  # one wait for the device an epoch, not one a step
     if not values.isfinite().all():
         step = int((~values.isfinite()).nonzero()[0])
@@ -174,12 +192,15 @@ class _Clock:
 class _Run:
     """An optimiser and the file that lets an interrupted run go on."""
 
-    def __init__(self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None) -> None:
+    def __init__(
+        self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None, team: Team
+    ) -> None:
         self.parameters = learner.trainable()
         self.size = sum(p.numel() for p in self.parameters.values())
         self.memory = learner.memory()
         self.optimizer = make_optimizer(list(self.parameters.values()), config)
         self.path = path
+        self.team = team
         self.saved_at = time.monotonic()
         about = [
             learner.method(),
@@ -192,13 +213,19 @@ class _Run:
         self.identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def resume(self) -> tuple[list[float], int]:
-        """Losses so far and the epoch to begin with, everything else put back where it was.
+        """Losses so far and the epoch to begin with, everything else put back where it was, in all processes.
 
         Raises:
             VlpromptError: The file belongs to a run with other settings.
         """
+        losses = self._read()
+        self.team.align(self.parameters.values())
+        return losses, len(losses)
+
+    def _read(self) -> list[float]:
+        """Losses so far, everything else put back where it was."""
         if self.path is None or not self.path.is_file():
-            return [], 0
+            return []
         tensors, meta = checkpoint.load_state(self.path)
         if meta["identity"] != self.identity:
             raise VlpromptError(f"{self.path} is the state of a run with other settings; delete it or name another.")
@@ -211,12 +238,11 @@ class _Run:
             _, name, entry = key.split("/")
             held = value if entry == "step" else value.to(self.parameters[name].device)
             self.optimizer.state[self.parameters[name]][entry] = held
-        losses = [float(x) for x in meta["losses"]]  # type: ignore[attr-defined]
-        return losses, len(losses)
+        return [float(x) for x in meta["losses"]]  # type: ignore[attr-defined]
 
     def keep(self, epoch: int, losses: list[float]) -> None:
-        """Write the state, unless it was written a moment ago."""
-        if self.path is None or time.monotonic() - self.saved_at < SAVE_SECONDS:
+        """Write the state, unless it was written a moment ago or another process does."""
+        if self.path is None or not self.team.leads or time.monotonic() - self.saved_at < SAVE_SECONDS:
             return
         tensors = {f"prompt/{name}": p.detach().cpu() for name, p in self.parameters.items()}
         tensors |= {f"memory/{name}": value.cpu() for name, value in self.memory.items()}
@@ -229,13 +255,13 @@ class _Run:
 
     def finish(self) -> None:
         """The run is complete; its state is of no more use."""
-        if self.path is not None:
+        if self.path is not None and self.team.leads:
             self.path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _own_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Dropout and the like draw from a stream of this epoch alone; the caller's stream is left as it was."""
+def _own_randomness(stream: int, device: torch.device) -> Iterator[None]:
+    """Dropout and the like draw from a stream of their own; the caller's is left as it was."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed * 1_000_003 + epoch)
+        torch.manual_seed(stream)
         yield
