@@ -69,7 +69,7 @@ class Texts:
     def bench(self, rows: Sequence[Entry]) -> Bench:
         """The frozen model that the rows of the table take, and where results go."""
         frozen: Any
-        if all(Clip in row.kind.takes for row in rows):
+        if rows and all(Clip in row.kind.takes for row in rows):
             frozen = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         else:
             frozen = load_lm(self.backbone, kind=self.kind, precision=self.precision, device=self.device)
