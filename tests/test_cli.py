@@ -177,6 +177,21 @@ def test_cloze_trains_keeps_and_names_texts(
     assert len(re.findall(r": (yes|no) \(", capsys.readouterr().out)) == 2
 
 
+def test_cloze_sets_unlabelled_texts_aside(
+    tmp_path: Path, reviews: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [*reviews, "--words", "bad", "good", "--shots", "1", "--seeds", "13", "--json"]
+    assert "pet learns from unlabelled texts too" in fails(["cloze", *own, "--learners", "pet"], 2, capsys)
+    small = ["--set", "pet.steps=1", "pet.repetitions=1", "train.steps=2", "--unlabelled", "4"]
+    cli.main(["cloze", *own, "--learners", "pet", "in_context", *small])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["learner"] for line in found] == ["pet", "in_context"]
+    assert found[0]["config"]["patterns"] == ["{text} it was {mask} ."]
+    (folder,) = (tmp_path / "runs" / "prompts" / "few_shot" / "reviews").glob("in_context*")
+    cli.main(["predict", str(folder), "the film was good ."])
+    assert re.search(r": (yes|no) \(", capsys.readouterr().out)
+
+
 def test_words_and_triggers_are_found_and_shown(
     tmp_path: Path, reviews: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,9 @@
 """feed: who is given what to learn from, and from where."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 import vlprompt as vp
 from vlprompt import feed
 from vlprompt.data import FeatureBatches, FeatureStore
+from vlprompt.data.unlabelled import WithUnlabelled
 from vlprompt.errors import UsageError
 from vlprompt.learners import DAPL, CoOp, CoOpConfig, DAPLConfig
 
@@ -70,3 +73,24 @@ def test_others_are_fed_as_if_nothing_was_there(clip: vp.Clip, task: vp.Task, tm
 def test_nothing_to_adapt_to_is_one_line(learner: DAPL, task: vp.Task, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dapl learns from a target.*digits has none; run it with `vlprompt adapt`"):
         feed.training(learner, replace(task, unlabelled=()), vp.TrainConfig(), FeatureStore(tmp_path))
+
+
+def test_texts_come_with_unlabelled_ones_for_whom_they_are(tiny_lm: Callable[[str], Any], tmp_path: Path) -> None:
+    """Shuffled to train on; in order, whole and once to `prepare`."""
+    rows = [vp.Example(vp.Text.of(text=f"the film {number}"), number % 2) for number in range(7)]
+    rest = tuple(replace(row, label=-1) for row in rows[:5])
+    task = vp.Task("films", ("bad", "good"), ("{text} {mask}",), tuple(rows), (), (), rest, words=(("bad",), ("good",)))
+    lm, config, store = tiny_lm("bert"), vp.TrainConfig(batch_size=3), FeatureStore(tmp_path)
+    pet = vp.cloze.PET.for_task(lm, task, vp.cloze.PETConfig())
+    batches = list(feed.training(pet, task, config, store).epoch(0))
+    assert [len(batch.unlabelled.texts) for batch in batches] == [3, 3]
+    assert all(batch.unlabelled.labels.tolist() == [-1] * 3 for batch in batches)
+    known, _ = feed.before_training(pet, task, config, store)
+    assert isinstance(known, WithUnlabelled)
+    assert [batch.index.tolist() for batch in known.unlabelled.epoch(0)] == [[0, 1, 2, 3, 4]]
+    assert [batch.index.tolist() for batch in known.labelled.epoch(0)] == [list(range(7))]
+    plain = vp.cloze.PromptOrientedFineTuning.for_task(lm, task, vp.cloze.PromptOrientedFineTuningConfig())
+    assert next(feed.training(plain, task, config, store).epoch(0)).unlabelled is None
+    beside = replace(plain.config, lm_training=True)
+    plain = vp.cloze.PromptOrientedFineTuning.for_task(lm, task, beside)
+    assert next(feed.training(plain, task, config, store).epoch(0)).unlabelled is not None

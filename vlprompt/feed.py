@@ -46,18 +46,16 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
     """
     if not task.train:
         raise UsageError(f"{task.name} has no training images.")
-    if learner.reads is Reads.TEXT:
-        return TextBatches(task.train, batch_size=config.batch_size, seed=config.seed)
-    if learner.reads is Reads.TEXT_FEATURES:
-        features = text_features(learner, task.train, store)
-        return FeatureBatches(features, labels_of(task.train), batch_size=config.batch_size, seed=config.seed)
-    _need_images(learner, task.train)
     labelled = _shuffled(learner, task, task.train, config, store, workers)
     if not learner.adapts:
         return labelled
     need_unlabelled(learner, task)
     apart = replace(config, seed=mixed(config.seed, "unlabelled"))
-    unlabelled = _shuffled(learner, task, task.unlabelled, apart, store, workers)
+    return _beside(task, labelled, _shuffled(learner, task, task.unlabelled, apart, store, workers))
+
+
+def _beside(task: Task, labelled: Batches, unlabelled: Batches) -> WithUnlabelled:
+    """A task's training examples with their domains, and its unlabelled ones beside them."""
     domains = torch.tensor([example.domain for example in task.train], dtype=torch.int64)
     return WithUnlabelled(labelled, domains, unlabelled)
 
@@ -65,16 +63,24 @@ def training(learner: Learner, task: Task, config: TrainConfig, store: FeatureSt
 def need_unlabelled(learner: Learner, task: Task) -> None:
     """Raise UsageError where a learner needs unlabelled examples and a task has none."""
     if learner.adapts and not task.unlabelled:
-        raise UsageError(
-            f"{learner.method()} learns from a target domain's unlabelled images too, and {task.name} has none; run it "
-            "with `vlprompt adapt`, or on a task from vlprompt.data.domains.adaptation."
-        )
+        if learner.reads is Reads.TEXT:
+            what, how = "unlabelled texts", "set some of its training texts aside with `--unlabelled N` or set_aside"
+        else:
+            what = "a target domain's unlabelled images"
+            how = "run it with `vlprompt adapt`, or on a task from vlprompt.data.domains.adaptation"
+        raise UsageError(f"{learner.method()} learns from {what} too, and {task.name} has none; {how}.")
 
 
 def _shuffled(
     learner: Learner, task: Task, examples: Sequence[Example], config: TrainConfig, store: FeatureStore, workers: int
 ) -> Batches:
     """Shuffled training batches of some of a task's examples."""
+    if learner.reads is Reads.TEXT:
+        return TextBatches(examples, batch_size=config.batch_size, seed=config.seed)
+    if learner.reads is Reads.TEXT_FEATURES:
+        features = text_features(learner, examples, store)
+        return FeatureBatches(features, labels_of(examples), batch_size=config.batch_size, seed=config.seed)
+    _need_images(learner, examples)
     views = views_per_image(config.augment)
     if views == 0:
         transform = train_transform(learner.backbone.preprocess, config.crop)
@@ -95,13 +101,16 @@ def before_training(
 ) -> tuple[Batches | None, Batches | None]:
     """What `prepare` looks at where it wants the training set in order: that, and validation data if there is any.
 
-    In epoch k of the training set every image is seen in its view k, see `PromptLearner.views`.
+    For a learner that adapts, the unlabelled examples stand beside it, in order too. In epoch k of the training set
+    every image is seen in its view k, see `PromptLearner.views`.
     """
     if not learner.in_order or not task.train:
         return None, None
     val = judging(learner, task, task.val, store) if task.val else None
     if learner.reads is Reads.IMAGES or learner.reads.of_texts:
-        return judging(learner, task, task.train, store), val
+        train = judging(learner, task, task.train, store)
+        need_unlabelled(learner, task)
+        return (_beside(task, train, judging(learner, task, task.unlabelled, store)) if learner.adapts else train), val
     views = views_per_image(config.augment) or learner.views
     features = _views(learner, task, task.train, config, store, views)
     return FeatureBatches(features, labels_of(task.train), batch_size=TEST_BATCH), val

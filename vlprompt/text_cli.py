@@ -10,7 +10,7 @@ from vlprompt import parallel
 from vlprompt.backbones import Clip, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.task import Task
+from vlprompt.data.task import Task, set_aside
 from vlprompt.errors import UsageError
 from vlprompt.runner import Bench, Entry
 from vlprompt.settings import by_owner
@@ -29,6 +29,7 @@ class Texts:
         words: Label words, one argument a class, several with commas: terrible,bad great,good. Without: class names.
         text_columns: Columns that are texts; without them all but the label's.
         label_column: The column of classes.
+        unlabelled: So many training texts, drawn at random, lose their labels; pet and ipet learn from such.
         backbone: A model of the Hugging Face hub (roberta-base, gpt2, t5-small), or local-dir:PATH.
         pretrained: Weights of a CLIP (openai), which clip_text takes; give it a table of its own.
         kind: masked, causal or encoder-decoder, where the model does not say.
@@ -46,6 +47,7 @@ class Texts:
     words: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     label_column: str = "label"
+    unlabelled: int = 0
     backbone: str = "roberta-base"
     pretrained: str = ""
     kind: str = ""
@@ -64,7 +66,8 @@ class Texts:
         if words and len(words) != len(task.classes):
             raise UsageError(f"--words has {len(words)} arguments for the classes {', '.join(task.classes)}; one each.")
         templates = (self.template,) if self.template else task.templates
-        return replace(task, templates=templates, words=words or task.words)
+        task = replace(task, templates=templates, words=words or task.words)
+        return set_aside(task, self.unlabelled) if self.unlabelled else task
 
     def bench(self, rows: Sequence[Entry]) -> Bench:
         """The frozen model that the rows of the table take, and where results go."""

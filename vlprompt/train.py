@@ -4,25 +4,23 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlprompt import checkpoint, feed
 from vlprompt.backbones.products import fast_products
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
-from vlprompt.errors import VlpromptError, out_of_memory, warn
+from vlprompt.errors import VlpromptError, warn
 from vlprompt.learners.base import PromptLearner
 from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig, rate_at
+from vlprompt.steps import length_of, make_optimizer, train_one_epoch
 from vlprompt.track import Silent, Tracker
 
 SAVE_SECONDS = 2.0  # an interrupted run loses at most about this much, or one epoch
@@ -87,10 +85,10 @@ def fit(
     run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None, team)
     losses, first = run.resume()
     clock = _Clock(data)
-    length = min(config.epochs, (config.steps or math.inf) / len(data))  # in epochs, the last perhaps not whole
+    length = length_of(data, config)
     _need_more_than_a_warmup(config, length, len(data))
     for epoch in range(first, math.ceil(length)):
-        losses.append(_epoch(learner, data, config, run, epoch=epoch, length=length))
+        losses.append(train_one_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length, team=team))
         learner.end_epoch(epoch + 1, math.ceil(length))
         rate = rate_at(config, epoch, 0, len(data), length)
         (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate, waiting=clock.waiting)
@@ -128,53 +126,6 @@ def _prepared(
     learner.train()
     learner.prepare(known or data, val)
     return data, split
-
-
-def _epoch(
-    learner: PromptLearner[Any],
-    data: Batches,
-    config: TrainConfig,
-    run: "_Run",
-    *,
-    epoch: int,
-    length: float,
-) -> float:
-    """One pass over the data, or what is left of a training of `length` epochs; the mean loss."""
-    left = round((length - epoch) * len(data))
-    parameters = list(learner.trainable().values())
-    losses: list[Tensor] = []
-    advice = (
-        f"with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens (text tokens at once), "
-        "or use precision bf16."
-    )
-    stream = config.seed * 1_000_003 + epoch + run.team.rank * 2**40
-    with _own_randomness(stream, learner.backbone.device), out_of_memory(advice):
-        for step, batch in enumerate(islice(data.epoch(epoch), left)):
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate_at(config, epoch, step, len(data), length)
-            run.optimizer.zero_grad(set_to_none=True)
-            losses.append(run.team.backward(learner, batch.to(learner.backbone.device)))
-            if config.clip_norm:
-                nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            run.optimizer.step()
-    values = torch.stack(losses).cpu()  # one wait for the device an epoch, not one a step
-    if not values.isfinite().all():
-        step = int((~values.isfinite()).nonzero()[0])
-        rate = rate_at(config, epoch, step, len(data), length)
-        raise VlpromptError(
-            f"the loss is {float(values[step])} at epoch {epoch + 1}, step {step + 1} (lr {rate:g}, "
-            f"batch {config.batch_size}); try a tenth of the learning rate, clip_norm=1, or precision fp32."
-        )
-    return float(values.double().mean())
-
-
-def make_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of a configuration, torch's own."""
-    parameters = parameters or [nn.Parameter(torch.zeros(0))]  # zero-shot learns nothing; torch wants a list of some
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, eps=config.eps)
 
 
 class _Clock:
@@ -257,11 +208,3 @@ class _Run:
         """The run is complete; its state is of no more use."""
         if self.path is not None and self.team.leads:
             self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _own_randomness(stream: int, device: torch.device) -> Iterator[None]:
-    """Dropout and the like draw from a stream of their own; the caller's is left as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(stream)
-        yield

@@ -222,8 +222,8 @@ def test_others_take_one(name: str, other: Callable[[str], LanguageModel]) -> No
 
 def test_a_prefix_that_is_ignored_is_noticed(make_lm: Callable[..., LanguageModel]) -> None:
     lm = make_lm("bert")
-    run = lm._run
-    lm._run = lambda texts, prompt, *rest: run(texts, NOTHING, *rest)  # type: ignore[method-assign]
+    run = lm.run
+    lm.run = lambda texts, prompt, *rest: run(texts, NOTHING, *rest)  # type: ignore[method-assign]
     with pytest.raises(VlpromptError, match="accepts a prefix and ignores it"):
         _ = lm.prefix_shapes
 

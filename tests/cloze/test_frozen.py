@@ -33,7 +33,7 @@ def task() -> Task:
 def encoded(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts went through the model, call by call, from here on."""
     seen: list[int] = []
-    run = lm._run
+    run = lm.run
 
     def counted(texts: Any, *rest: Any, **more: Any) -> Any:
         seen.append(len(texts))

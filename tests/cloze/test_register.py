@@ -23,7 +23,7 @@ def test_importing_does_not_load_transformers() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-NEUTRAL = ("train", "evaluate", "results", "checkpoint", "report", "runner", "metrics", "track", "protocols")
+NEUTRAL = ("train", "steps", "evaluate", "results", "checkpoint", "report", "runner", "metrics", "track", "protocols")
 BACKBONES = ("vlprompt.backbones.lm", "vlprompt.backbones.sequences", "transformers")
 OF_TEXTS = ("vlprompt.cloze", "vlprompt.data.texts", *BACKBONES)
 

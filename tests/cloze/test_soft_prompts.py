@@ -18,6 +18,7 @@ from vlprompt.cloze import (
     PrefixTuning,
     PrefixTuningConfig,
     PromptOrientedFineTuning,
+    PromptOrientedFineTuningConfig,
     PromptTuning,
     PromptTuningConfig,
     PTuning,
@@ -179,6 +180,11 @@ def test_a_trained_model_is_a_copy(name: str, tiny_lm: Make) -> None:
     assert all(torch.equal(before[key], value) for key, value in lm.model.state_dict().items())
 
 
+def test_a_causal_model_has_no_arbitrary_blanks(tiny_lm: Make) -> None:
+    with pytest.raises(UsageError, match="no arbitrary blanks to learn, a masked model has; set lm_training=false"):
+        PromptOrientedFineTuning(tiny_lm("gpt2"), ("bad", "good"), PromptOrientedFineTuningConfig(lm_training=True))
+
+
 def test_arbitrary_blanks_are_words_only_and_fifteen_in_a_hundred(tiny_lm: Make) -> None:
     lm = tiny_lm("bert")
     learner = PromptOrientedFineTuning(lm, ("bad", "good"))
@@ -197,5 +203,11 @@ def test_arbitrary_blanks_are_words_only_and_fifteen_in_a_hundred(tiny_lm: Make)
     both = replace(batch(), unlabelled=many)
     learner.eval()
     assert learner.blank_loss(guessed, wanted) > 0
-    half = PromptOrientedFineTuning(lm, ("bad", "good"), replace(learner.config, alpha=0.5)).eval()
-    assert not torch.equal(half.loss(both), learner.loss(batch()))
+    assert torch.equal(learner.loss(both), learner.loss(batch())), "they count only where they are asked for"
+    config = replace(learner.config, alpha=0.25, lm_training=True)
+    weighed = PromptOrientedFineTuning(lm, ("bad", "good"), config).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        found = weighed.loss(both)
+    expected = 0.25 * learner.loss(batch()) + 0.75 * learner.blank_loss(guessed, wanted)
+    torch.testing.assert_close(found, expected)

@@ -56,7 +56,7 @@ def test_exchanged_words_exchange_the_scores(tiny_lm: Make) -> None:
 def test_words_of_several_pieces_are_refused_and_shown(tiny_lm: Make) -> None:
     with pytest.raises(UsageError, match=r"' greatly' of class 'positive' is \d pieces for tiny bert \(great, ##"):
         Verbalizer(tiny_lm("bert"), CLASSES, (("greatly",), ("bad",)))
-    with pytest.raises(UsageError, match=r"\(Ġg?.+\); give a word of one piece, or say which pieces count"):
+    with pytest.raises(UsageError, match=r"\(Ġg?.+\); give a word of one piece, or say what to do: pieces="):
         Verbalizer(tiny_lm("gpt2"), CLASSES, (("greatly",), ("bad",)))
 
 

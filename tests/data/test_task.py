@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vlprompt.data.task import Example, Files, Task
+from vlprompt.data.task import Example, Files, Task, set_aside
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 from .conftest import Draw
@@ -163,3 +163,18 @@ def test_the_draw_on_real_data_names_files_that_are_there(shared: Path) -> None:
         drawn = task.few_shot(16, seed)
         assert (len(drawn.train), len(drawn.val)) == (1600, 400)
         assert all(Path(str(example.item)).is_file() for example in drawn.train + drawn.val)
+
+
+def test_what_is_set_aside_is_no_longer_trained_on_and_has_no_label() -> None:
+    task = three_classes()
+    other = set_aside(task, 45)
+    assert (len(other.train), len(other.unlabelled)) == (15, 45)
+    assert {example.item for example in other.train}.isdisjoint({example.item for example in other.unlabelled})
+    assert {example.label for example in other.unlabelled} == {-1}
+    assert (other.val, other.test) == (task.val, task.test)
+    assert set_aside(task, 45) == other != set_aside(task, 45, seed=1)
+    assert len(set_aside(other, 5).unlabelled) == 50
+    assert other.few_shot(2, seed=1).unlabelled == other.unlabelled
+    for count in (0, 60, 61):
+        with pytest.raises(UsageError, match=f"60 training examples; {count} of them cannot be set aside"):
+            set_aside(task, count)

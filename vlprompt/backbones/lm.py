@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.prefixes import Shape, cache, decoder_cache, in_encoder, shapes_of
+from vlprompt.backbones.prefixes import Shape, cache, cache_name, decoder_cache, in_encoder, shapes_of
 from vlprompt.backbones.readout import at, reading, rows_of, rows_only
 from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
 from vlprompt.backbones.text_encoding import at_least_float32
@@ -153,8 +153,8 @@ class LanguageModel(nn.Module):
         """Scores (B, W) of (W,) words at the read-out, as the model's own logits have them."""
         words = words.to(self.device)
         if self.head == "whole vocabulary":
-            return self._by_length(texts, lambda some: self._whole(some, prompt)[:, words])
-        return self._by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
+            return self.by_length(texts, lambda some: self._whole(some, prompt)[:, words])
+        return self.by_length(texts, lambda some: self._read(some, prompt, rows_only(self.model, words)))
 
     def states(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """States (B, E) at the read-out, as they enter the head's last layer; `word_rows` go with them.
@@ -163,7 +163,7 @@ class LanguageModel(nn.Module):
             UsageError: The model's scores are not these states times the head's rows.
         """
         self.check_linear()
-        return self._by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
+        return self.by_length(texts, lambda some: self._read(some, prompt, lambda states: states))
 
     def check_linear(self) -> None:
         """Raise UsageError where the model's scores are not a state times the head's rows."""
@@ -187,14 +187,14 @@ class LanguageModel(nn.Module):
             return self.states(texts, prompt)
 
         def last(some: Sequences) -> Tensor:
-            found = self._run(some, prompt, self.model.base_model)
+            found = self.run(some, prompt, self.model.base_model)
             return at_least_float32(at(found.last_hidden_state, some.read))
 
-        return self._by_length(texts, last)
+        return self.by_length(texts, last)
 
     def everywhere(self, texts: Sequences) -> Tensor:
         """Scores (B, T, V) of the whole vocabulary at every place: for training a masked model, which needs both."""
-        return at_least_float32(self._run(texts).logits)
+        return at_least_float32(self.run(texts).logits)
 
     @cached_property
     def prefix_shapes(self) -> tuple[Shape, ...]:
@@ -207,14 +207,14 @@ class LanguageModel(nn.Module):
         layers, _, heads, size = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         noise = torch.randn(layers, 2, heads, 3, size, generator=torch.Generator().manual_seed(0)).to(self.device)
         probe, words = self._probe(), self._some_words
-        with torch.enable_grad():
+        with torch.enable_grad():  # whoever asks first
             try:
                 moved = self.scores(probe, words, Steering.of_prefix(noise.requires_grad_(), shapes[0][0]))
             except Exception as error:  # whatever an architecture makes of an argument it does not know
                 raise self._no_prefix(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-        if torch.equal(moved, self.scores(probe, words)) or not moved.requires_grad:
-            raise self._no_prefix("it accepts a prefix and ignores it")
-        (gradient,) = torch.autograd.grad(moved.square().sum(), noise, allow_unused=True)
+            if torch.equal(moved, self.scores(probe, words)) or not moved.requires_grad:
+                raise self._no_prefix("it accepts a prefix and ignores it")
+            (gradient,) = torch.autograd.grad(moved.square().sum(), noise, allow_unused=True)
         if gradient is None or bool((gradient.flatten(1) == 0).all(1).any()):
             raise self._no_prefix("a prefix does not reach all of its layers")
         return shapes
@@ -238,34 +238,35 @@ class LanguageModel(nn.Module):
         if texts.segments is not None and getattr(self.model.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = texts.segments
         if self.kind == "encoder-decoder":
-            inputs["decoder_input_ids"] = self._decoder_ids.expand(len(texts), -1)
+            inputs["decoder_input_ids"] = self.decoder_ids.expand(len(texts), -1)
             if prompt.decoder is not None:
-                inputs["past_key_values"] = decoder_cache(prompt.decoder, len(texts), self.dtype)
+                inputs[cache_name(self.model)] = decoder_cache(prompt.decoder, len(texts), self.dtype)
         elif prompt.prefix is not None:
             seen = torch.cat([texts.mask.new_ones(len(texts), prompt.length), texts.mask], dim=1)
-            inputs |= {"past_key_values": cache(prompt.prefix, len(texts), self.dtype), "attention_mask": seen}
+            kept = cache(prompt.prefix, len(texts), self.dtype)
+            inputs |= {cache_name(self.model.base_model): kept, "attention_mask": seen}
         return inputs
 
-    def _run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:
+    def run(self, texts: Sequences, prompt: Steering = NOTHING, module: Any = None, **changed: Any) -> Any:
         """What the model, or a part of it, makes of texts."""
         inner = prompt.prefix if self.kind == "encoder-decoder" else None
         with in_encoder(self.model, inner, len(texts), self.dtype):
             return (module or self.model)(**{**self._inputs(texts, prompt), **changed})
 
     @property
-    def _decoder_ids(self) -> Tensor:
+    def decoder_ids(self) -> Tensor:
         """(1, 2): the decoder's start, then the blank, whose next word is the answer (Raffel et al. 2020)."""
         return torch.tensor([[self.model.config.decoder_start_token_id, self.vocabulary.blank]], device=self.device)
 
     def _read(self, texts: Sequences, prompt: Steering, head: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, ...) of what `head` makes of the read-out state."""
-        with reading(self.model, None if self.kind == "encoder-decoder" else texts.read, head):
-            found: Tensor = self._run(texts, prompt).logits
+        with reading(self.model, None if self.kind == "encoder-decoder" else texts.read[:, None], head):
+            found: Tensor = self.run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _whole(self, texts: Sequences, prompt: Steering = NOTHING) -> Tensor:
         """(B, V) by the model's own forward, unchanged."""
-        found: Tensor = self._run(texts, prompt).logits
+        found: Tensor = self.run(texts, prompt).logits
         return self._at_readout(found, texts)
 
     def _at_readout(self, found: Tensor, texts: Sequences) -> Tensor:
@@ -274,7 +275,7 @@ class LanguageModel(nn.Module):
             return at_least_float32(found[:, -1])
         return at_least_float32(found[:, 0] if found.shape[1] == 1 else at(found, texts.read))
 
-    def _by_length(self, texts: Sequences, answer: Callable[[Sequences], Tensor]) -> Tensor:
+    def by_length(self, texts: Sequences, answer: Callable[[Sequences], Tensor]) -> Tensor:
         """Answers (B, ...) in order; without gradients, texts of like length are run together, to pad less."""
         if torch.is_grad_enabled() or texts.ids.numel() <= self.chunk_tokens:
             return answer(texts)
@@ -341,7 +342,7 @@ class LanguageModel(nn.Module):
         probe, found = self._probe(), []
         for row in range(len(probe)):
             one = probe.take(torch.tensor([row], device=self.device))
-            extra = {"decoder_input_ids": self._decoder_ids} if self.kind == "encoder-decoder" else {}
+            extra = {"decoder_input_ids": self.decoder_ids} if self.kind == "encoder-decoder" else {}
             found.append(self._at_readout(self.model(input_ids=one.ids, **extra).logits, one))
         return torch.cat(found)
 

@@ -25,11 +25,28 @@ def shapes_of(config: Any, *, decoder: bool) -> tuple[Shape, ...]:
     return tuple((int(count), 2, int(heads), int(size)) for count in layers)
 
 
+def cache_name(module: Any) -> str:
+    """What a module calls the cache among its arguments: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(module.forward).parameters else "past_key_values"
+
+
 def cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
     """(L, 2, H, P, d) as a cache for B texts; made anew for every call, since attention adds to it."""
     from transformers import DynamicCache
 
     return DynamicCache([tuple(layer.to(dtype)[:, None].expand(-1, batch, -1, -1, -1)) for layer in prefix])
+
+
+def empty_cache() -> Any:
+    """A cache that a model's forward fills."""
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def contents(kept: Any) -> Tensor:
+    """(L, 2, H, T, d), what a forward of one text has left in a cache."""
+    return torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in kept.layers])
 
 
 def decoder_cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
@@ -47,14 +64,12 @@ def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype
         return
     length, kept = prefix.shape[3], cache(prefix, batch, dtype)
     attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
-    known = inspect.signature(attentions[0].forward).parameters
-    name = "cache" if "cache" in known else "past_key_values"  # before transformers 5.24
 
-    def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ARG001
+    def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = given.get("mask")
         if mask is not None:  # (B, 1, ., T): True, or 0 to be added, where a token is seen
             given["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
-        return args, {**given, name: kept}
+        return args, {**given, cache_name(module): kept}
 
     hooks = [attention.register_forward_pre_hook(give, with_kwargs=True) for attention in attentions]
     try:

@@ -18,12 +18,12 @@ Head = Callable[[Tensor], Tensor]
 
 @contextmanager
 def reading(model: Any, places: Tensor | None, head: Head) -> Iterator[None]:
-    """While open, the base passes on its state at (B,) places (all of them for None) and `head` stands for the head."""
+    """While open, the base passes on its state at (B, n) places (all for None) and `head` stands for the head."""
     output = model.get_output_embeddings()
     base = model.base_model
 
     def cut(module: nn.Module, given: Any, found: Any) -> Any:  # noqa: ARG001
-        found.last_hidden_state = at(found.last_hidden_state, places)[:, None]  # type: ignore[arg-type]
+        found.last_hidden_state = at(found.last_hidden_state, places)  # type: ignore[arg-type]
         return found
 
     hook = None if places is None or base is model else base.register_forward_hook(cut)
@@ -37,8 +37,9 @@ def reading(model: Any, places: Tensor | None, head: Head) -> Iterator[None]:
 
 
 def at(states: Tensor, places: Tensor) -> Tensor:
-    """(B, T, ...) at (B,) places -> (B, ...)."""
-    return states[torch.arange(len(states), device=states.device), places]
+    """(B, T, ...) at (B,) places -> (B, ...), at (B, n) -> (B, n, ...)."""
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows if places.ndim == 1 else rows[:, None], places]
 
 
 def rows_of(model: Any, words: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -52,3 +53,9 @@ def rows_only(model: Any, words: Tensor) -> Head:
     """A head that scores (W,) words only: (..., D) -> (..., W)."""
     weight, bias = rows_of(model, words)
     return lambda states: F.linear(states, weight, bias)
+
+
+def every_row(model: Any) -> Head:
+    """A head that scores the whole vocabulary: (..., D) -> (..., V)."""
+    output = model.get_output_embeddings()
+    return lambda states: F.linear(states, output.weight, getattr(output, "bias", None))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.errors import UsageError
@@ -94,6 +95,32 @@ class Sequences:
     def reading(self, places: Tensor) -> "Sequences":
         """The same texts, read elsewhere: (B,) places."""
         return replace(self, read=places)
+
+    def continued(self, pieces: Sequence[int]) -> "Sequences":
+        """The same texts with (n,) ids behind the place that is read.
+
+        Raises:
+            UsageError: A text has tokens there already.
+        """
+        count = len(pieces)
+        if not count:
+            return self
+        behind = F.pad(self.mask, (0, 1)).gather(1, self.read[:, None] + 1)
+        if bool(behind.any()):
+            row = int(behind[:, 0].nonzero()[0])
+            raise UsageError(f"text {row} goes on behind place {int(self.read[row])}, so no answer can stand there.")
+        places = self.read[:, None] + 1 + torch.arange(count, device=self.ids.device)  # (B, n)
+        known = torch.tensor(pieces, device=self.ids.device).expand(len(self), -1)
+
+        def longer(values: Tensor, new: Tensor) -> Tensor:
+            return F.pad(values, (0, count)).scatter(1, places, new)
+
+        slots = None if self.slots is None else longer(self.slots, torch.full_like(known, -1))
+        segments = None if self.segments is None else longer(self.segments, torch.zeros_like(known))
+        return replace(
+            self, ids=longer(self.ids, known), mask=longer(self.mask, torch.ones_like(known)), slots=slots,
+            segments=segments,
+        )  # fmt: skip
 
     def by_length(self, tokens: int) -> Iterator[Tensor]:
         """Positions of texts of nearly equal length, at most so many padded tokens at once: (n,) each, all in all."""

@@ -55,6 +55,7 @@ class AutoPrompt(ClozeLearner):
         best: (P,) those that did best so far.
     """
 
+    one_blank = True
     in_order = True
     config: AutoPromptConfig
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import NOTHING, Sequences, Steering
+from vlprompt.cloze import several
 from vlprompt.cloze.choices import Choices, own_words
 from vlprompt.cloze.rendering import Renderer
 from vlprompt.cloze.template import Template
-from vlprompt.cloze.verbalizer import Pieces, Rule, Verbalizer
+from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS, Pieces, Rule, Verbalizer
 from vlprompt.data.batch import Batch
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, unknown
@@ -48,6 +49,8 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     reads = Reads.TEXT
     takes = (LanguageModel,)
     config: ClozeConfig
+    one_blank: ClassVar[bool] = False  # whether it reads a single blank only, and so no words of several pieces whole
+    whole_words: several.Blanks | several.LeftToRight | None = None  # where words of several pieces are scored whole
     choices: Choices | None = None  # where label words are what each text brings along
 
     def __init__(self, lm: LanguageModel, classes: Sequence[str], config: ClozeConfig, *, seed: int = 0) -> None:
@@ -105,11 +108,14 @@ class ClozeLearner(PromptLearner[LanguageModel]):
 
     def lay_out(self) -> None:
         """Put the template into the model's tokens."""
-        template = Template(self.config.template)
         if self.has_blank:
-            template.check_blank()
-        length, taken = self.config.max_length, self.taken
-        self.renderer = Renderer(template, self.backbone, max_length=length, taken=taken)
+            Template(self.config.template).check_blank()
+        self.renderer = self.render(1)
+
+    def render(self, blanks: int) -> Renderer:
+        """The template in the model's tokens, with so many blanks for one."""
+        template, length = Template(self.config.template), self.config.max_length
+        return Renderer(template, self.backbone, max_length=length, taken=self.taken, blanks=blanks)
 
     def rebuild(self) -> None:
         """Look the label words up, where there is a blank for them."""
@@ -125,6 +131,11 @@ class ClozeLearner(PromptLearner[LanguageModel]):
         self.verbalizer = Verbalizer(
             self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space
         )
+        words = [word for of_class in self.verbalizer.spelt for word in of_class]
+        whole = own.pieces in (*MASKS, *LEFT_TO_RIGHT)
+        if whole and self.one_blank:
+            raise UsageError(f"{self.method()} reads one blank, pieces={own.pieces!r} several; use 'first' or 'mean'.")
+        self.whole_words = several.reader(self.render, words, own.pieces) if whole else None
 
     def steering(self) -> Steering:
         """What is learned for the model; by default nothing."""
@@ -147,7 +158,16 @@ class ClozeLearner(PromptLearner[LanguageModel]):
         """Class scores (B, C)."""
         if self.choices is not None:
             return self.choices(self.lm, texts_of(batch), self.steering())
-        return self.verbalizer(self.word_scores(batch))
+        if self.whole_words is None:
+            return self.verbalizer(self.word_scores(batch))
+        return self.verbalizer.classes(self.whole_words(self.lm, texts_of(batch), self.steering()))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of the scores; where a word has several blanks, PET's hinge loss. A scalar."""
+        if not isinstance(self.whole_words, several.Blanks):
+            return super().loss(batch)
+        words = self.whole_words.at_once(self.lm, texts_of(batch), self.steering())
+        return several.hinge(self.verbalizer.classes(words), batch.labels)
 
     def opened(self, items: Sequence[Any]) -> Batch:
         """An unlabelled batch of texts: mappings of fields, or strings where the template has one field."""

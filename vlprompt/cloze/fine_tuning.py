@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze.base import NULL_TEMPLATE, ClozeConfig, ClozeLearner
 from vlprompt.cloze.template import Template, without_words
+from vlprompt.cloze.text_classifier import TextClassifier
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
-from vlprompt.init import seeded
 from vlprompt.learners.base import Variant
 from vlprompt.recipe import TrainConfig
 
@@ -40,11 +40,7 @@ class FineTuning(ClozeLearner):
     ) -> None:
         fields = without_words(Template(config.template or NULL_TEMPLATE))
         super().__init__(lm, classes, replace(config, template=fields), seed=seed)
-        self.tuned = lm.copy_to_train(head=False)
-        width = int(lm.model.config.hidden_size)
-        with seeded(seed):
-            self.head = nn.Linear(width, len(self.classes)).to(lm.device)
-        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = TextClassifier(lm, len(self.classes), config.dropout, seed)
 
     @property
     def has_blank(self) -> bool:
@@ -58,7 +54,7 @@ class FineTuning(ClozeLearner):
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
-        return self.head(self.dropout(self.tuned.hidden(self.sequences(batch))))  # type: ignore[no-any-return]
+        return self.classifier(self.sequences(batch))  # type: ignore[no-any-return]
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001

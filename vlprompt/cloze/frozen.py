@@ -56,6 +56,11 @@ class FrozenCloze(ClozeLearner, abc.ABC):
                 part.column, f"{self.method()} learns no tokens; write words, or use prompt_tuning or p_tuning"
             )
 
+    def rebuild(self) -> None:
+        """Look the label words up; words of several pieces that count whole are no fact of one blank."""
+        super().rebuild()
+        self.reads = Reads.TEXT if self.whole_words else Reads.TEXT_FEATURES
+
     @property
     def text_encoder(self) -> TextEncoder:
         """The model's state at the blank."""

@@ -15,6 +15,7 @@ from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze import calibration
 from vlprompt.cloze.base import ClozeConfig
 from vlprompt.cloze.frozen import FrozenCloze
+from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import Variant
@@ -36,6 +37,8 @@ class HardPromptConfig(ClozeConfig):
         object.__setattr__(self, "content_free", tuple(self.content_free))
         if self.calibrate not in get_args(Calibrate):
             raise unknown("calibration", self.calibrate, get_args(Calibrate))
+        if self.calibrate != "none" and self.pieces in (*MASKS, *LEFT_TO_RIGHT):
+            raise UsageError(f"calibrate {self.calibrate!r} reads one blank, pieces={self.pieces!r} several; use one.")
 
 
 @final

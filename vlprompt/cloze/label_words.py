@@ -59,6 +59,7 @@ class LabelWords(FrozenCloze):
         ids: (C, n) the words' ids.
     """
 
+    one_blank = True
     in_order = True
     config: LabelWordsConfig
 

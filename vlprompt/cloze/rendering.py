@@ -29,7 +29,9 @@ class Renderer:
         room: The longest row.
     """
 
-    def __init__(self, template: Template, lm: LanguageModel, *, max_length: int = 0, taken: int = 0) -> None:
+    def __init__(
+        self, template: Template, lm: LanguageModel, *, max_length: int = 0, taken: int = 0, blanks: int = 1
+    ) -> None:
         """Tokenise what is fixed.
 
         Args:
@@ -37,6 +39,7 @@ class Renderer:
             lm: The model.
             max_length: The longest row in tokens, special ones included; 0: what the model takes.
             taken: Positions that a prefix takes from the model's.
+            blanks: How many of a masked model stand for one, the first of them being read.
 
         Raises:
             UsageError: The template asks for what the model cannot do, or does not fit into a row.
@@ -44,6 +47,7 @@ class Renderer:
         self.template, self.lm, self.vocabulary = template, lm, lm.vocabulary
         self.room = min(max_length or lm.max_length, lm.max_length - taken)
         self.soft_words: tuple[int | None, ...] = ()
+        self._blanks = blanks
         self._causal = lm.kind == "causal"
         if self._causal:
             self._check_causal()
@@ -69,15 +73,27 @@ class Renderer:
         rows = [self.row(example) for example in examples]
         return Sequences.of(rows, self.vocabulary.pad, self.lm.device)
 
-    def row(self, example: Mapping[str, str]) -> Row:
-        """One example as a row."""
+    def row(self, example: Mapping[str, str], spent: int = 0) -> Row:
+        """One example as a row, where so many tokens of it are spent on something else."""
         self.template.check_fields(example)
         parts = [self._filled(each, example) for each in self.parts]
-        _shorten(parts, len(self._joined(parts).ids) - self.room, self.template)
+        _shorten(parts, len(self._joined(parts).ids) + spent - self.room, self.template)
         row = self._joined(parts)
         if row.read < 0:
             self.template.fail(1, "nothing stands before the blank, so a causal model has nothing to answer from")
         return row
+
+    def answered(self, example: Mapping[str, str], word: Sequence[int], room: int) -> tuple[int, ...]:
+        """An example with a word's pieces in its blank, at most `room` ids, without what is put around a row.
+
+        Raises:
+            UsageError: It lacks a field, or the template alone is longer.
+        """
+        self.template.check_fields(example)
+        filled = [self._filled(each, example) for each in self.parts]
+        parts = [_Stretch(list(word), each.part) if each.part.kind == "mask" else each for each in filled]
+        _shorten(parts, sum(len(each.ids) for each in parts) - room, self.template)
+        return tuple(piece for each in parts for piece in each.ids)
 
     def soft_start(self, fallback: Tensor) -> Tensor:
         """(P, D) start of the soft tokens: the embeddings of their words, rows of `fallback` (P, D) elsewhere."""
@@ -101,7 +117,7 @@ class Renderer:
             return _Stretch(list(self.vocabulary.middle), part)
         if part.kind == "mask" and not self._causal:
             assert self.vocabulary.blank is not None  # the model was refused otherwise
-            return _Stretch([self.vocabulary.blank], part)
+            return _Stretch([self.vocabulary.blank] * self._blanks, part)
         return _Stretch([], part)
 
     def _filled(self, each: _Stretch, example: Mapping[str, str]) -> _Stretch:

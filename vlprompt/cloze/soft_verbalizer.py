@@ -47,6 +47,7 @@ class SoftVerbalizerConfig(ClozeConfig):
 class SoftVerbalizer(FrozenCloze):
     """A weight vector per class on the state at the blank of a hard prompt."""
 
+    one_blank = True
     config: SoftVerbalizerConfig
 
     def __init__(

@@ -6,8 +6,17 @@ Rules that are in use, by name (each differs from the others where a class has s
     mean_log_prob  mean of log-probabilities over all label words jointly      OpenPrompt, ManualVerbalizer
     logsumexp      log of the summed probabilities                             AutoPrompt; Calibrate Before Use
 
-The first two have the same softmax over classes. A word of several pieces has no score at one blank: `pieces` names
-what to take instead ("first", "mean" or "max" of its pieces, as OpenPrompt does); it is refused by default.
+The first two have the same softmax over classes. A word of several pieces has no score at one blank, and is refused by
+default ("single"). `pieces` names what to do with it:
+
+    first, mean, max      of its pieces' scores, all read at one blank: a heuristic                OpenPrompt
+    masks                 as many blanks, filled one by one, the likeliest piece first             PET, task_helpers.py
+    masks_ltr             as many blanks, filled from left to right                                PET, "ltr"
+    masks_parallel        as many blanks, read at once                                             PET, "parallel"
+    left_to_right         log p(word | text), exact, of causal and encoder-decoder models
+    left_to_right_mean    the same over the number of pieces, so that long words are not behind
+
+The last five give log-probabilities of words (`several.py`) in place of logits.
 """
 
 from collections.abc import Sequence
@@ -20,7 +29,11 @@ from vlprompt.backbones.lm import LanguageModel
 from vlprompt.errors import UsageError
 
 Rule = Literal["mean_logit", "mean_log_prob", "logsumexp"]
-Pieces = Literal["single", "first", "mean", "max"]
+Pieces = Literal[
+    "single", "first", "mean", "max", "masks", "masks_ltr", "masks_parallel", "left_to_right", "left_to_right_mean"
+]
+MASKS = ("masks", "masks_ltr", "masks_parallel")
+LEFT_TO_RIGHT = ("left_to_right", "left_to_right_mean")
 
 
 class Verbalizer:
@@ -29,6 +42,8 @@ class Verbalizer:
     Attributes:
         ids: (U,) the vocabulary rows that are needed, each once: ask the model for these.
         rule: How words become classes.
+        pieces: What is done with a word of several pieces.
+        spelt: The pieces of every word of every class.
     """
 
     def __init__(
@@ -58,13 +73,15 @@ class Verbalizer:
         """
         if len(words) != len(classes):
             raise UsageError(f"{len(classes)} classes need as many lists of label words; {len(words)} were given.")
-        self.rule, self._pieces = rule, pieces
+        self.rule, self.pieces = rule, pieces
+        _check_pieces(lm, pieces)
         _check_distinct(classes, words)
         spelt = [
             [_spelt(lm, name, word, space=space, single=pieces == "single") for word in own]
             for name, own in zip(classes, words, strict=True)
         ]
         _check_told_apart(classes, words, spelt, pieces)
+        self.spelt: list[list[list[int]]] = spelt
         self.ids = torch.tensor(sorted({piece for own in spelt for word in own for piece in word}), device=lm.device)
         place = {piece: number for number, piece in enumerate(self.ids.tolist())}
         flat = [[place[piece] for piece in word] for own in spelt for word in own]
@@ -76,10 +93,10 @@ class Verbalizer:
     def words(self, scores: Tensor) -> Tensor:
         """Scores (B, U) of the vocabulary rows `ids` -> scores (B, W) of the label words."""
         pieces = scores[:, self._places.clamp_min(0)]  # (B, W, S)
-        if self._pieces in ("single", "first"):
+        if self.pieces in ("single", "first"):
             return pieces[..., 0]
         there = self._places >= 0
-        if self._pieces == "max":
+        if self.pieces == "max":
             return pieces.masked_fill(~there, -torch.inf).amax(-1)
         return (pieces * there).sum(-1) / there.sum(-1)
 
@@ -96,6 +113,16 @@ class Verbalizer:
     def __call__(self, scores: Tensor) -> Tensor:
         """Scores (B, U) of the vocabulary rows `ids` -> scores (B, C) of the classes."""
         return self.classes(self.words(scores))
+
+
+def _check_pieces(lm: LanguageModel, pieces: Pieces) -> None:
+    """Raise UsageError for a way to read words of several pieces that a model of this kind does not have."""
+    if pieces in MASKS and lm.kind != "masked":
+        raise UsageError(f"pieces={pieces!r} needs a masked model, {lm.name} is {lm.kind}; use pieces='left_to_right'.")
+    if pieces in LEFT_TO_RIGHT and lm.kind == "masked":
+        raise UsageError(
+            f"pieces={pieces!r} needs a causal or encoder-decoder model, {lm.name} is masked; use pieces='masks'."
+        )
 
 
 def _check_distinct(classes: Sequence[str], words: Sequence[Sequence[str]]) -> None:
@@ -137,6 +164,7 @@ def _spelt(lm: LanguageModel, name: str, word: str, *, space: bool, single: bool
         hint = f" ({word.strip() if space else ' ' + word.strip()!r} is one: set space={not space})" * (len(other) == 1)
         raise UsageError(
             f"label word {text!r} of class {name!r} is {len(pieces)} pieces for {lm.name} ({shown}){hint}; give a word "
-            "of one piece, or say which pieces count: pieces='first', 'mean' or 'max'."
+            f"of one piece, or say what to do: pieces={'masks' if lm.kind == 'masked' else 'left_to_right'!r} (all of "
+            "them count), 'first', 'mean' or 'max' (one blank)."
         )
     return pieces

@@ -12,7 +12,7 @@ from vlprompt.data.loaders import (
     TextBatches,
     ViewBatches,
 )
-from vlprompt.data.task import Task, base_and_new, few_shot
+from vlprompt.data.task import Task, base_and_new, few_shot, set_aside
 from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Preprocess, Transform, test_transform, train_transform
 from vlprompt.data.views import Views
@@ -39,6 +39,7 @@ __all__ = [
     "Views",
     "base_and_new",
     "few_shot",
+    "set_aside",
     "test_transform",
     "train_transform",
 ]

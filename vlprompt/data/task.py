@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from vlprompt.data.images import Example, Files, Images, Indexed
 from vlprompt.data.readers import (
     Listing,
@@ -20,7 +22,7 @@ from vlprompt.data.readers import (
 from vlprompt.data.splits import draw_few_shot, relabel, short_classes, split_labels
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
-__all__ = ["Example", "Files", "Images", "Indexed", "Task", "base_and_new", "few_shot"]
+__all__ = ["Example", "Files", "Images", "Indexed", "Task", "base_and_new", "few_shot", "set_aside"]
 
 TEMPLATE = "a photo of a {}."
 METRICS = ("accuracy", "class_mean")
@@ -252,6 +254,21 @@ def few_shot(task: Task, shots: int, seed: int) -> Task:
         )
     train, val = draw_few_shot(labels, _labels(task.val), shots, seed)
     return replace(task, train=tuple(task.train[i] for i in train), val=tuple(task.val[i] for i in val))
+
+
+def set_aside(task: Task, count: int, seed: int = 0) -> Task:
+    """The task with `count` of its training examples, drawn by a seed, as unlabelled ones: out of train, without label.
+
+    Raises:
+        UsageError: There are not more training examples than that.
+    """
+    if not 0 < count < len(task.train):
+        raise UsageError(f"{task.name} has {len(task.train)} training examples; {count} of them cannot be set aside.")
+    order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(seed)).tolist()
+    aside = set(order[:count])
+    unlabelled = tuple(replace(task.train[place], label=-1) for place in sorted(aside))
+    train = tuple(example for place, example in enumerate(task.train) if place not in aside)
+    return replace(task, train=train, unlabelled=task.unlabelled + unlabelled)
 
 
 def base_and_new(task: Task) -> tuple[Task, Task]:

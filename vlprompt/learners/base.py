@@ -79,10 +79,10 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
         config: The method's frozen configuration.
     """
 
-    reads: ClassVar[Reads]
+    reads: Reads
     takes: ClassVar[tuple[type[Any], ...]] = (Clip,)  # kinds of backbones, the usual one first
     learns: ClassVar[bool] = True  # whether training images make a difference
-    adapts: ClassVar[bool] = False  # whether it also learns from a task's unlabelled examples
+    adapts: bool = False  # whether it also learns from a task's unlabelled examples
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
     features_too: ClassVar[bool] = False  # whether batches of images hold the frozen model's features of them too
     keeps_whole_batches: ClassVar[str] = ""  # why a batch's gradient is no mean of its parts'; empty where it is

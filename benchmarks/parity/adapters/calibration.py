@@ -1,18 +1,23 @@
 """Contextual calibration: run_classification.py of Zhao et al."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.parity.case import Case
+from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
 from benchmarks.parity.texts import classes_of
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import Sequences
 from vlprompt.cloze import calibration
+from vlprompt.cloze.demonstrations import Demonstrations
 from vlprompt.cloze.verbalizer import Verbalizer
+from vlprompt.data.images import Example
+from vlprompt.data.texts import Text
 
 METHOD = r"contextual calibration.*"
 INPUTS = ("prompt_ids", "content_free_ids", "test_labels")
@@ -31,11 +36,37 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     found = {"none": scores.softmax(-1), "diagonal": divided, "identity": calibration.subtracted(scores, prior)}
     labels = case.tensor("test_labels")
     return {
+        **_prompts(case, lm, words),
         "label_probs": scores.exp(),
         "p_cf": prior,
         "p_cf_each": each,
         **{f"scores_{name}": value for name, value in found.items()},
         **{f"acc_{name}": (value.argmax(1) == labels).double().mean() for name, value in found.items()},
+    }
+
+
+def _prompts(case: Case, lm: LanguageModel, words: list[list[str]]) -> dict[str, Answer]:
+    """The ids of the case's prompts as ours puts them together: its demonstrations, then the question.
+
+    (Of an empty text theirs keeps the space before it, ours does not.)
+    """
+    own = case.hyper
+    template = f"{own['prompt_prefix']}{own['q_prefix']}{{text}}\n{own['a_prefix'].strip()}{{mask}}"
+    shape = {"place": "front", "separator": "\n\n", "max_length": 0, "share": 0.9}
+    made = Demonstrations(lm, template, **shape)  # type: ignore[arg-type]
+    train = zip(own["train_sentences"], own["train_labels"], strict=True)
+    spelt = [lm.vocabulary.pieces(f" {of_class[0]}") for of_class in words]
+    shown = made.shown([Example(Text.of(text=text), int(label)) for text, label in train], spelt)
+
+    def ids(texts: Sequence[str], stored: Tensor) -> Answer:
+        rows = [torch.tensor(made.row({"text": text}, shown).ids) for text in texts]
+        padded = torch.stack([F.pad(row, (0, stored.shape[1] - len(row)), value=-1) for row in rows])
+        said = torch.tensor([bool(text) for text in texts])[:, None].expand_as(stored)
+        return Answer(padded, where=said.numpy(), note="where there is a text")
+
+    return {
+        "prompt_ids": ids(own["test_sentences"], case.tensor("prompt_ids")),
+        "content_free_ids": ids(own["content_free_inputs"], case.tensor("content_free_ids")),
     }
 
 

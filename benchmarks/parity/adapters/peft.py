@@ -68,9 +68,9 @@ def _judged(case: Case, lm: LanguageModel, texts: Sequences, prompt: Steering, v
     if lm.kind == "encoder-decoder":
         start = torch.full_like(labels[:, :1], lm.model.config.decoder_start_token_id)
         words = torch.cat([start, labels[:, :-1].clamp_min(lm.vocabulary.pad)], dim=1)  # -100 is padding
-        logits = lm._run(texts, prompt, decoder_input_ids=words).logits
+        logits = lm.run(texts, prompt, decoder_input_ids=words).logits
         return logits, F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    logits = lm._run(texts, prompt).logits
+    logits = lm.run(texts, prompt).logits
     wanted = F.pad(labels, (virtual, 0), value=-100)
     return logits, F.cross_entropy(logits[:, :-1].flatten(0, 1), wanted[:, 1:].flatten())
 
