@@ -89,6 +89,10 @@ def test_a_prompt_learns_to_choose_through_the_same_fit_and_evaluate(make_lm: Ma
     report = vp.fit(learner, task, config)
     assert report.losses[-1] < 0.5 * report.losses[0]
     assert vp.evaluate(learner, task).metrics["top1"] == 1.0
+    hard = HardPrompt.for_task(learner.backbone, task, HardPromptConfig())
+    assert torch.equal(vp.evaluate(hard, task).scores, hard.predict(batch(*(each.item for each in rows))))  # type: ignore[misc]
+    with pytest.raises(UsageError, match="soft_verbalizer needs the same label words for all texts; use hard_prompt"):
+        vp.cloze.SoftVerbalizer.for_task(learner.backbone, task, vp.cloze.SoftVerbalizerConfig())
 
 
 def test_long_candidates_are_cut_and_long_texts_make_room(tiny_lm: Make) -> None:

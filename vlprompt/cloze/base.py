@@ -18,6 +18,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import PromptLearner, Reads, texts_of
 
+ANY_WORDS = "hard_prompt, prompt_tuning, p_tuning, prefix_tuning or prompt_oriented_fine_tuning"  # can rank candidates
 NULL_TEMPLATE = "{text} {mask}"  # no words at all: Logan et al., Findings of ACL 2022 (arXiv:2106.13353)
 
 
@@ -123,6 +124,8 @@ class ClozeLearner(PromptLearner[LanguageModel]):
         if not self.has_blank:
             return
         if fields := own_words(own.words):
+            if self.one_blank:
+                raise UsageError(f"{self.method()} needs the same label words for all texts; use {ANY_WORDS}.")
             template, length = self.renderer.template, own.max_length
             self.choices = Choices(
                 self.backbone, template, fields, max_length=length, taken=self.taken, space=own.space
