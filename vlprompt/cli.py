@@ -22,7 +22,9 @@ from vlprompt.commands import (
     few_shot,
     list,  # noqa: A004
     predict,
+    probe,
     report,
+    sensitivity,
     show,
     sweep,
     test_time,
@@ -41,6 +43,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adapt": adapt.run,
     "test-time": test_time.run,
     "cloze": cloze.run,
+    "sensitivity": sensitivity.run,
+    "probe": probe.run,
     "sweep": sweep.run,
     "predict": predict.run,
     "show": show.run,

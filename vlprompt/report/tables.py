@@ -7,6 +7,8 @@ from itertools import groupby
 
 from vlprompt.metrics import harmonic_mean, interval95
 from vlprompt.report.forms import Row, Table
+from vlprompt.report.probing import probing_table
+from vlprompt.report.sensitivity import sensitivity_table
 from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, seeds, value
 from vlprompt.results import ALL_SHOTS, Result
 
@@ -231,4 +233,6 @@ BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
     "leave_one_out": partial(pairs_table, protocol="leave_one_out"),
     "domain_adaptation": pairs_table,
     "test_time": stream_table,
+    "template_sensitivity": sensitivity_table,
+    "knowledge_probing": probing_table,
 }
