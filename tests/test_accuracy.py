@@ -429,3 +429,33 @@ def test_paper_numbers_and_experiments_speak_the_same_language() -> None:
 def test_settings_are_checked_in_python_too() -> None:
     with pytest.raises(UsageError, match="did you mean 'base_to_new'"):
         Experiment("base_to_now", "digits", ["coop"])
+
+
+TEXTS = """# Texts: the bundled language model, three epochs.
+protocol = "few_shot"
+task = "reviews"
+backbone = "tiny"
+learners = ["hard_prompt"]
+shots = [4]
+seeds = [13]
+
+[[part]]
+learners = ["prompt_tuning"]
+set = { train = { epochs = 3, lr = 1e-3 }, prompt_tuning = { length = 2 } }
+"""
+
+
+def test_an_experiment_on_texts_takes_a_language_model(
+    place: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.folder / "texts.toml").write_text(TEXTS)
+    assert place.command("texts") == 0
+    found = place.lines("texts")
+    assert [(r.learner, r.shots, r.task, r.backbone) for r in found] == [
+        ("hard_prompt", 0, "reviews", "tiny"),
+        ("prompt_tuning", 4, "reviews", "tiny"),
+    ]
+    assert "hard_prompt" in capsys.readouterr().out
+    (place.folder / "texts.toml").write_text(TEXTS.replace('"tiny"', '"local-dir:nowhere"'))
+    assert place.command("texts") == 0
+    assert "skipped: nowhere holds no config.json" in capsys.readouterr().out

@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlprompt import cli
+from vlprompt import cli, text_demo
 from vlprompt.results import read
 
 QUICK = ["--set", "train.epochs=2", "coop.n_ctx=2", "--augment", "none"]
@@ -241,9 +242,7 @@ def test_a_clip_tells_texts_apart_as_a_baseline(reviews: list[str], capsys: pyte
     assert (line["learner"], line["shots"], line["backbone"]) == ("clip_text", 0, "tiny")
 
 
-def test_mistakes_about_texts_are_answered_in_one_line(
-    reviews: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_about_texts_are_answered_in_one_line(reviews: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "the classes no, yes; one each" in fails(["cloze", *reviews, "--words", "good"], 2, capsys)
     assert "data set of texts" in fails(["cloze", "--task", "digits"], 2, capsys)
     assert "column 1" in fails(["cloze", *reviews, "--template", "{txt} {mask}"], 2, capsys)
@@ -348,3 +347,21 @@ def test_importing_does_nothing() -> None:
         "assert not {'matplotlib', 'transformers', 'sklearn', 'tensorboard'} & set(sys.modules), 'optional packages'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_text_demo_shows_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = text_demo.catalog.load_task
+
+    def fewer(name: str) -> Any:
+        task = whole(name)
+        return replace(task, test=task.test[:40])
+
+    monkeypatch.setattr(text_demo.catalog, "load_task", fewer)
+    cli.main(["cloze", "demo", "--out", str(tmp_path), "--seeds", "13"])
+    said = capsys.readouterr().out
+    assert "great/terrible" in said
+    assert "prompt_oriented_fine_tuning" in said
+    assert re.search(r"it calls\n  'a brilliant story.*' (positive|negative) \(\d+ %\)", said)
+    assert (tmp_path / "results.jsonl").is_file()

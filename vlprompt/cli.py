@@ -23,7 +23,9 @@ from vlprompt.commands import (
     few_shot,
     list,  # noqa: A004
     predict,
+    probe,
     report,
+    sensitivity,
     show,
     sweep,
     test_time,
@@ -43,6 +45,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "test-time": test_time.run,
     "continual": continual.run,
     "cloze": cloze.run,
+    "sensitivity": sensitivity.run,
+    "probe": probe.run,
     "sweep": sweep.run,
     "predict": predict.run,
     "show": show.run,

@@ -92,5 +92,5 @@ def text_of(given: str) -> str | Mapping[str, str]:
     try:
         fields = json.loads(given)
     except json.JSONDecodeError as error:
-        raise UsageError(f"{given!r} is not JSON ({error.msg}); give {{\"field\": \"text\"}}, or words.") from error
+        raise UsageError(f'{given!r} is not JSON ({error.msg}); give {{"field": "text"}}, or words.') from error
     return {str(name): str(value) for name, value in fields.items()}

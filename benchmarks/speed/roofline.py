@@ -22,13 +22,14 @@ from benchmarks.speed.measure import Record, in_turn, main, matrix_rate, misses
 from benchmarks.speed.models import model, vit
 from benchmarks.speed.names import names
 from vlprompt import learners
-from vlprompt.backbones import Clip, LanguageModel, Vit
+from vlprompt.backbones import Clip, Vit
 from vlprompt.data.batch import Batch
 from vlprompt.data.loaders import FeatureBatches
 from vlprompt.data.task import Task
 from vlprompt.learners.base import PromptLearner, Reads
 from vlprompt.train import make_optimizer
 
+OF_IMAGES = (Reads.IMAGES, Reads.FEATURES, Reads.VIEWS)
 LEAST_SHARE = 0.6
 TOO_LITTLE = 0.02  # seconds of operations at the full rate, below which no share is asked for
 SHOTS = 3  # features of each class, for learners that look at their training set
@@ -59,10 +60,10 @@ def run(quick: bool = False) -> Iterator[Record]:
     backbones = {Clip: model(quick), Vit: vit(quick)}
     rate = 0.0
     for name in learners.names():
-        kind = learners.learner_class(name).takes[0]
-        if kind is LanguageModel:
+        kind = learners.learner_class(name)
+        if kind.reads not in OF_IMAGES:
             continue
-        learner = built(name, backbones[kind], sizes)
+        learner = built(name, backbones[kind.takes[0]], sizes)
         batch = batch_for(learner, sizes)
         prepared(learner, sizes)
         rate = max(rate, matrix_rate(sizes.square, times=2))

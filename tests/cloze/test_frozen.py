@@ -56,9 +56,7 @@ def test_scores_from_the_store_are_the_models_own(
     assert torch.equal(again, found)
 
 
-def test_all_methods_share_one_pass(
-    make_lm: Make, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_methods_share_one_pass(make_lm: Make, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, store = make_lm("bert"), FeatureStore(tmp_path)
     seen = encoded(lm, monkeypatch)
     for kind, config in (

@@ -27,9 +27,7 @@ CLASSES = ("one", "two", "three")
 
 
 def task(classes: int = 3) -> vp.Task:
-    rows = tuple(
-        vp.Example(vp.Text.of(text=text), label) for label, own in enumerate(TEXTS[:classes]) for text in own
-    )
+    rows = tuple(vp.Example(vp.Text.of(text=text), label) for label, own in enumerate(TEXTS[:classes]) for text in own)
     return made_of(rows, classes=classes)
 
 

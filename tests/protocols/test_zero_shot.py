@@ -20,9 +20,7 @@ from vlprompt.runner import Bench, Entry
         (True, ("zero_shot",), "needs a CLIP .* such as linear or vpt"),
     ],
 )
-def test_what_learns_or_reads_no_names_is_refused(
-    vit: bool, names: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
+def test_what_learns_or_reads_no_names_is_refused(vit: bool, names: tuple[str, ...], said: str, tmp_path: Path) -> None:
     backbone = small_vit() if vit else vp.load_clip("tiny")
     bench = Bench(backbone, tmp_path, FeatureStore(tmp_path / "store"), quiet=True)
     with pytest.raises(UsageError, match=said):

@@ -1,5 +1,6 @@
-"""Open a language model by name: a folder, or a model of the Hugging Face hub."""
+"""Open a language model by name: the bundled one, a folder, or a model of the Hugging Face hub."""
 
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from vlprompt.backbones.loading import LOCAL
 from vlprompt.errors import UsageError, VlpromptError, unknown
 
 HUB = "hf-hub:"
+TINY = "tiny"
 AUTO = {
     "masked": "AutoModelForMaskedLM",
     "causal": "AutoModelForCausalLM",
@@ -29,8 +31,8 @@ def load_lm(name: str, *, kind: str = "", precision: str = "fp32", device: str =
     """Load a frozen language model; safetensors weights only.
 
     Args:
-        name: "local-dir:PATH" for a folder as transformers saves it, "hf-hub:ORG/REPO", or a model's own name
-            ("roberta-base").
+        name: "tiny" for the bundled model, "local-dir:PATH" for a folder as transformers saves it, "hf-hub:ORG/REPO",
+            or a model's own name ("roberta-base").
         kind: "masked", "causal" or "encoder-decoder", where the configuration does not say.
         precision: "fp32" or "bf16".
         device: Where to put it.
@@ -44,11 +46,19 @@ def load_lm(name: str, *, kind: str = "", precision: str = "fp32", device: str =
     except ImportError as error:
         raise VlpromptError("language models need transformers: pip install 'vlprompt[text]'") from error
     place = device_of(device)
+    if kind and kind not in get_args(Kind):
+        raise unknown("kind of language model", kind, get_args(Kind))
+    if name == TINY:
+        with as_file(files("vlprompt.backbones") / "tiny_lm") as folder:
+            return _opened(transformers, name, str(folder), kind, precision).to(place)
     path = name.removeprefix(LOCAL).removeprefix(HUB)
     if name.startswith(LOCAL) and not (Path(path) / "config.json").is_file():
         raise UsageError(f"{path} holds no config.json; give a folder as transformers saves it.")
-    if kind and kind not in get_args(Kind):
-        raise unknown("kind of language model", kind, get_args(Kind))
+    return _opened(transformers, name, path, kind, precision).to(place)
+
+
+def _opened(transformers: Any, name: str, path: str, kind: str, precision: str) -> LanguageModel:
+    """The model of a folder or of the hub, called `name`."""
     with _quiet(transformers):
         try:
             config = transformers.AutoConfig.from_pretrained(path)
@@ -65,7 +75,7 @@ def load_lm(name: str, *, kind: str = "", precision: str = "fp32", device: str =
     if info["missing_keys"]:
         lacking = ", ".join(sorted(info["missing_keys"])[:3])
         raise VlpromptError(f"{name} holds no weights for {lacking}; it was not trained as a {found} language model.")
-    return LanguageModel(model, tokenizer, found, name=name, precision=precision).to(place)
+    return LanguageModel(model, tokenizer, found, name=name, precision=precision)
 
 
 def _kind(config: Any, name: str) -> str:

@@ -25,9 +25,7 @@ class Vit(nn.Module):
         embed_dim: E, the width of its features.
     """
 
-    def __init__(
-        self, model: Any, preprocess: Preprocess, *, name: str = "custom", precision: str = "fp32"
-    ) -> None:
+    def __init__(self, model: Any, preprocess: Preprocess, *, name: str = "custom", precision: str = "fp32") -> None:
         """Freeze a model and take its classifier off.
 
         Args:

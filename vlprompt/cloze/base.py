@@ -9,6 +9,7 @@ from torch import Tensor
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import NOTHING, Sequences, Steering
 from vlprompt.cloze import several
+from vlprompt.cloze.choices import Choices, own_words
 from vlprompt.cloze.rendering import Renderer
 from vlprompt.cloze.template import Template
 from vlprompt.cloze.verbalizer import LEFT_TO_RIGHT, MASKS, Pieces, Rule, Verbalizer
@@ -17,6 +18,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, unknown
 from vlprompt.learners.base import PromptLearner, Reads, texts_of
 
+ANY_WORDS = "hard_prompt, prompt_tuning, p_tuning, prefix_tuning or prompt_oriented_fine_tuning"  # can rank candidates
 NULL_TEMPLATE = "{text} {mask}"  # no words at all: Logan et al., Findings of ACL 2022 (arXiv:2106.13353)
 
 
@@ -25,7 +27,8 @@ class ClozeConfig:
     """How a text becomes a blank, and a word a class."""
 
     template: str = ""  # "{text} It was {mask}."; empty: the task's first
-    words: tuple[tuple[str, ...], ...] = ()  # label words of each class; empty: the task's, or else the class names
+    # Label words of each class; empty: the task's, or else the class names. "{a}" is what a text's field a says.
+    words: tuple[tuple[str, ...], ...] = ()
     rule: Rule = "mean_logit"  # how several words make a class (PET's)
     pieces: Pieces = "single"  # what counts of a word of several pieces; "single" refuses such words
     max_length: int = 256  # tokens in a row (PET, cli.py); what is longer is cut from the end of its longest field
@@ -49,6 +52,7 @@ class ClozeLearner(PromptLearner[LanguageModel]):
     config: ClozeConfig
     one_blank: ClassVar[bool] = False  # whether it reads a single blank only, and so no words of several pieces whole
     whole_words: several.Blanks | several.LeftToRight | None = None  # where words of several pieces are scored whole
+    choices: Choices | None = None  # where label words are what each text brings along
 
     def __init__(self, lm: LanguageModel, classes: Sequence[str], config: ClozeConfig, *, seed: int = 0) -> None:
         words = config.words or tuple((name,) for name in classes)
@@ -116,8 +120,16 @@ class ClozeLearner(PromptLearner[LanguageModel]):
 
     def rebuild(self) -> None:
         """Look the label words up, where there is a blank for them."""
-        own = self.config
+        own, self.choices = self.config, None
         if not self.has_blank:
+            return
+        if fields := own_words(own.words):
+            if self.one_blank:
+                raise UsageError(f"{self.method()} needs the same label words for all texts; use {ANY_WORDS}.")
+            template, length = self.renderer.template, own.max_length
+            self.choices = Choices(
+                self.backbone, template, fields, max_length=length, taken=self.taken, space=own.space
+            )
             return
         self.verbalizer = Verbalizer(
             self.backbone, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space
@@ -147,6 +159,8 @@ class ClozeLearner(PromptLearner[LanguageModel]):
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
+        if self.choices is not None:
+            return self.choices(self.lm, texts_of(batch), self.steering())
         if self.whole_words is None:
             return self.verbalizer(self.word_scores(batch))
         return self.verbalizer.classes(self.whole_words(self.lm, texts_of(batch), self.steering()))

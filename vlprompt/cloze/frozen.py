@@ -57,9 +57,9 @@ class FrozenCloze(ClozeLearner, abc.ABC):
             )
 
     def rebuild(self) -> None:
-        """Look the label words up; words of several pieces that count whole are no fact of one blank."""
+        """Look the label words up; words of several pieces, or of each text, are no fact of one blank."""
         super().rebuild()
-        self.reads = Reads.TEXT if self.whole_words else Reads.TEXT_FEATURES
+        self.reads = Reads.TEXT if self.whole_words or self.choices else Reads.TEXT_FEATURES
 
     @property
     def text_encoder(self) -> TextEncoder:

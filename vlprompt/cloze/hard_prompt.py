@@ -57,6 +57,10 @@ class HardPrompt(FrozenCloze):
         seed: int = 0,
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
+        if self.choices is not None and config.calibrate != "none":
+            raise UsageError(
+                "candidates that each text brings along have no content-free scores; set calibrate='none'."
+            )
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""

@@ -31,4 +31,5 @@ def run(json: bool = False) -> None:
 def _summary(known: catalog.Descriptor) -> str:
     sizes = ", ".join(f"{size:,} {split}" for split, size in known.sizes.items())
     parts = ", ".join(f"{known.name}/{part}" for part in known.parts)
-    return "; ".join(filter(None, (f"{known.title}: {known.classes} classes", sizes, parts)))
+    title = f"{known.title}: {known.classes} classes" if known.classes else known.title
+    return "; ".join(filter(None, (title, sizes, parts)))

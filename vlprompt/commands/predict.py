@@ -55,4 +55,3 @@ def run(
             print(as_json({"text" if texts else "image": item, **asdict(answer)}))
         else:
             print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
-

@@ -13,7 +13,9 @@ from typing import Any
 from vlprompt.data.readers import (
     CIFAR10,
     CIFAR100,
+    Layout,
     Listing,
+    lama,
     read_ag_news,
     read_aircraft,
     read_cifar,
@@ -24,12 +26,15 @@ from vlprompt.data.readers import (
     read_domain_folders,
     read_domain_lists,
     read_five_datasets,
+    read_glue,
     read_imagenet,
     read_imagenet_r,
+    read_lama,
     read_numbered_folders,
     read_split_file,
     read_sst2,
     read_stanford_dogs,
+    read_texts,
     read_vpt_lists,
     read_vtab,
     read_wnid_folders,
@@ -47,21 +52,24 @@ class Descriptor:
         title: What its authors call it.
         reader: A key of READERS.
         templates: Sentences for its class names; of texts, cloze templates.
-        classes: How many classes it has.
+        classes: How many classes it has; 0 where that differs from part to part.
         sizes: Examples in each split, or in each domain, as published.
         licence: As far as we know it.
         homepage: Its authors' page.
         source: Where to get it, and its split file.
         folder: Its folder under the data root.
         images: The image folder in that, "." for the folder itself.
-        split: Its split file; for digits, the one in `datasets/`; for lists, see `readers.read_domain_lists`.
+        split: Its split file; for digits, the one in `datasets/`, for texts that ship with us their folder there; for
+            lists, see `readers.read_domain_lists`.
         domains: {name: folder} of each domain, where there are several.
         metric: "accuracy" or "class_mean".
         parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
         part: What did follow.
         own: Fields of a part that are not those of the whole, by its name up to a dash; its names are all there are.
         class_names: Of texts: its classes by label.
-        words: Of texts: label words of each class.
+        words: Of texts: label words of each class; "{choice1}" is what the text itself has in its field choice1.
+        rows: Of texts in files of rows: see `readers.Layout`.
+        kind: "texts", or "images".
     """
 
     name: str
@@ -83,10 +91,13 @@ class Descriptor:
     own: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
+    rows: dict[str, Any] = field(default_factory=dict)
+    kind: str = field(init=False, default="images")
     hint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", tuple(self.templates))
+        object.__setattr__(self, "kind", "texts" if self.words or self.reader == "lama" else "images")
         object.__setattr__(self, "parts", tuple(self.own or self.parts))
         object.__setattr__(self, "hint", f"To get {self.title}, see {self.source}.")
 
@@ -111,6 +122,9 @@ READERS: dict[str, Reader] = {
     "five_datasets": lambda d, place: read_five_datasets(place, hint=d.hint),
     "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
     "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
+    "glue": lambda d, place: read_glue(place, d.class_names, Layout(**d.rows), hint=d.hint),
+    "lama": lambda d, place: read_lama(place, d.part, hint=d.hint),
+    "texts": lambda d, _: read_texts(Path(str(_descriptors() / d.split)), classes=d.class_names),
     "digits": lambda d, _: read_digits(_descriptors() / d.split),
     "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
 }
@@ -149,11 +163,35 @@ def load_task(name: str, root: Path | str = "") -> Task:
         VlpromptError: What is missing on the disk, and where to get it.
     """
     known = describe(name)
-    place = _place(known, Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser())
-    task = Task.from_listing(READERS[known.reader](known, place), name, known.templates, known.metric, known.words)
+    place = _place(known, _root(root))
+    listing = READERS[known.reader](known, place)
+    words = known.words or (tuple((each,) for each in listing.classes) if known.kind == "texts" else ())
+    task = Task.from_listing(listing, name, known.templates, known.metric, words)
     if differences := _differences(known, task):
         warn(f"{name}: {differences}; figures cannot be compared with published ones")
     return task
+
+
+def relations(name: str, root: Path | str = "") -> list[str]:
+    """The relations of LAMA, or of another data set of facts, that are on the disk.
+
+    Raises:
+        UsageError: No such data set, or one of another kind.
+        VlpromptError: It is not there, or none of its relations is.
+    """
+    known = describe(name)
+    if known.reader != "lama":
+        facts = [each for each in names() if describe(each).reader == "lama"]
+        raise unknown("data set of facts", name, facts)
+    place = _place(known, _root(root))
+    there = [part for part in lama.relations(place, hint=known.hint) if lama.place_of(place, part).is_dir()]
+    if not there:
+        raise VlpromptError(f"{place} has no folder of any relation. {known.hint}")
+    return there
+
+
+def _root(root: Path | str) -> Path:
+    return Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser()
 
 
 def open_task(what: str, root: Path | str | None = None) -> Task:
@@ -196,8 +234,8 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
         UsageError: Neither a name nor a path that exists, a data set of images, or a path without a template.
         VlpromptError: What is missing or wrong on the disk.
     """
-    texts = [name for name in names() if describe(name).words]
-    if what in texts:
+    texts = [name for name in names() if describe(name).kind == "texts"]
+    if what.partition("/")[0] in texts:
         return load_task(what, root or "")
     if what in names() or not Path(what).expanduser().exists():
         raise unknown("data set of texts", what, texts, "Or give a .csv, .tsv or .jsonl file, or a folder of such.")
@@ -226,7 +264,7 @@ def _differences(known: Descriptor, task: Task) -> str:
         for split, size in known.sizes.items()
         if found[split] not in (0, size)
     ]
-    if len(task.classes) != known.classes:
+    if known.classes and len(task.classes) != known.classes:
         odd.append(f"it has {len(task.classes)} classes where {known.classes} were published")
     return ", ".join(odd)
 

@@ -10,7 +10,15 @@ from typing import Any, Self
 import torch
 
 from vlprompt.data.images import Example, Files, Images, Indexed
-from vlprompt.data.readers import Listing, read_csv, read_dataset, read_domain_folders, read_folder, read_texts
+from vlprompt.data.readers import (
+    Listing,
+    read_csv,
+    read_dataset,
+    read_domain_folders,
+    read_folder,
+    read_text_dataset,
+    read_texts,
+)
 from vlprompt.data.splits import draw_few_shot, relabel, short_classes, split_labels
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
@@ -148,6 +156,25 @@ class Task:
         return cls.from_listing(listing, name or Path(path).stem, template, words=words)
 
     @classmethod
+    def from_text_dataset(
+        cls,
+        train: Any,
+        *,
+        template: str | Sequence[str],
+        words: Sequence[Sequence[str]] = (),
+        name: str = "",
+        **options: Any,
+    ) -> Self:
+        """A Hugging Face data set of texts, or a list of dictionaries; options as for `readers.read_text_dataset`.
+
+        Raises:
+            VlpromptError: Class names are missing, or a row has no text or no class.
+        """
+        listing = read_text_dataset(train, **options)
+        words = words or [[each] for each in listing.classes]
+        return cls.from_listing(listing, name or type(train).__name__.lower(), template, words=words)
+
+    @classmethod
     def from_listing(
         cls,
         listing: Listing,
@@ -157,12 +184,13 @@ class Task:
         words: Sequence[Sequence[str]] = (),
     ) -> Self:
         """What a reader found, with a name and templates."""
-        templates = (template,) if isinstance(template, str) else tuple(template)
+        templates = listing.templates or ((template,) if isinstance(template, str) else tuple(template))
         return cls(
             name,
             listing.classes,
             templates,
             *listing.splits,
+            listing.unlabelled,
             images=listing.images,
             metric=metric,
             test_name=listing.test_name,

@@ -41,9 +41,7 @@ class CoOp(PromptLearner[Clip]):
 
     reads = Reads.FEATURES
 
-    def __init__(
-        self, clip: Clip, classes: Sequence[str], config: CoOpConfig = CoOpConfig(), *, seed: int = 0
-    ) -> None:
+    def __init__(self, clip: Clip, classes: Sequence[str], config: CoOpConfig = CoOpConfig(), *, seed: int = 0) -> None:
         super().__init__(clip, classes, config, seed=seed)
         copies = (len(self.classes),) if config.class_specific else ()
         if config.words:

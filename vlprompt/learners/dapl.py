@@ -83,9 +83,7 @@ class DAPL(PromptLearner[Clip]):
     adapts = True
     frozen: Tensor  # (C, E) normalised text features of the zero-shot head
 
-    def __init__(
-        self, clip: Clip, classes: Sequence[str], config: DAPLConfig = DAPLConfig(), *, seed: int = 0
-    ) -> None:
+    def __init__(self, clip: Clip, classes: Sequence[str], config: DAPLConfig = DAPLConfig(), *, seed: int = 0) -> None:
         super().__init__(clip, classes, config, seed=seed)
         self.domains = config.domains or ("source", "target")
         copies = (len(self.classes),) if config.class_specific else ()

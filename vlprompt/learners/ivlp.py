@@ -46,9 +46,7 @@ class IVLP(PromptLearner[Clip]):
 
     reads = Reads.IMAGES
 
-    def __init__(
-        self, clip: Clip, classes: Sequence[str], config: IVLPConfig = IVLPConfig(), *, seed: int = 0
-    ) -> None:
+    def __init__(self, clip: Clip, classes: Sequence[str], config: IVLPConfig = IVLPConfig(), *, seed: int = 0) -> None:
         super().__init__(clip, classes, config, seed=seed)
         self.prompts = DeepPrompts(
             clip,

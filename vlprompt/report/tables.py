@@ -8,6 +8,8 @@ from itertools import groupby
 from vlprompt.metrics import harmonic_mean, interval95
 from vlprompt.report.continual import continual_table
 from vlprompt.report.forms import Row, Table, table_of
+from vlprompt.report.probing import probing_table
+from vlprompt.report.sensitivity import sensitivity_table
 from vlprompt.report.series import Cell, Series, arrange, by_task, cell, in_order, tuned, value
 from vlprompt.results import ALL_SHOTS, Result
 
@@ -213,4 +215,6 @@ BY_PROTOCOL: Mapping[str, Callable[..., str]] = {
     "domain_adaptation": pairs_table,
     "test_time": stream_table,
     "continual": continual_table,
+    "template_sensitivity": sensitivity_table,
+    "knowledge_probing": probing_table,
 }

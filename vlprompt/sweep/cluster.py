@@ -7,6 +7,7 @@ loses nothing.
 
 import importlib.util
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ def _joined(crew: Crew) -> Iterator[Any]:
     Raises:
         VlpromptError: There is no cluster at the address.
     """
+    _need_answer(crew.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -90,6 +92,23 @@ def _joined(crew: Crew) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _need_answer(address: str) -> None:
+    """Ask at HOST:PORT first: Ray itself would go on asking for minutes.
+
+    Raises:
+        VlpromptError: Nobody answers.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise VlpromptError(
+                f"could not join a Ray cluster at {address} ({error}); start one with `ray start --head` and give its "
+                "HOST:PORT."
+            ) from error
 
 
 def _size(ray: Any, crew: Crew, units: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.backbones import Clip, Vit
+from vlprompt.backbones import Clip, LanguageModel, Vit, load_lm
 from vlprompt.backbones.loading import load_backbone
 from vlprompt.data import catalog
 from vlprompt.data.task import Task
@@ -50,7 +50,7 @@ class Experiment:
         pairs: For domain_adaptation, as on the command line: "amazon:dslr"; left out, every ordered pair.
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
         root: The folder that holds the data; empty, as on the command line.
-        backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
+        backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH"; a language model for clozes.
         pretrained: Its weights.
         precision: fp32 or bf16.
         device: cpu, cuda, mps.
@@ -159,9 +159,16 @@ class Experiment:
         training: Mapping[str, Any] = self.set.get("train", {})
         return training
 
-    def open_backbone(self) -> Clip | Vit:
+    @property
+    def of_texts(self) -> bool:
+        """Whether its learners read texts."""
+        return any(entry.kind.reads.of_texts for entry in self.entries())
+
+    def open_backbone(self) -> Clip | Vit | LanguageModel:
         """The frozen model; raises VlpromptError where it is not on this machine."""
         name = expand(self.backbone)
+        if any(LanguageModel in entry.kind.takes for entry in self.entries()):
+            return load_lm(name, precision=self.precision, device=self.device)
         return load_backbone(name, self.pretrained, precision=self.precision, device=self.device)
 
     def open_tasks(self) -> list[Task]:
@@ -172,6 +179,8 @@ class Experiment:
         root = Path(expand(self.root))
         known = what.partition("/")[0] in catalog.names()
         where, within = (what, root if self.root else None) if known else (str(root / what), None)
+        if self.of_texts:
+            return catalog.open_texts(where, within)
         if self.protocol == ADAPTATION or self.stream.get("domains"):
             return catalog.open_domains(where, within)
         if not (known or (root / what).exists()):

@@ -113,7 +113,7 @@ def _encoder(case: Case, shape: Shape, width: int, part: str = "") -> PrefixEnco
 
 def _gradients(case: Case, loss: Tensor, encoder: PrefixEncoder, part: str = "") -> dict[str, Tensor]:
     found = dict(gradients(loss, encoder))
-    return {name: found[ours] for name, ours in _named(case, "grad__", part).items() }
+    return {name: found[ours] for name, ours in _named(case, "grad__", part).items()}
 
 
 def _named(case: Case, kind: str, part: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ def read_dataset(
         UsageError: No class names were given and the data set has none.
         VlpromptError: A label that is not a number of a class.
     """
-    names = check_classes(list(classes) or _class_names(train, label_field), "the data set")
+    names = check_classes(list(classes) or class_names(train, label_field), "the data set")
     images = Indexed(*(part for part in (train, val, test) if part is not None), field=image_field)
     parts: list[tuple[Example, ...]] = []
     start = 0
@@ -56,7 +56,7 @@ def read_dataset(
     return Listing(names, images, split_groups(groups, split_seed))
 
 
-def _class_names(dataset: Any, label_field: str) -> list[str]:
+def class_names(dataset: Any, label_field: str) -> list[str]:
     """What the data set itself calls its classes."""
     names = getattr(dataset, "classes", None)
     features = getattr(dataset, "features", None)

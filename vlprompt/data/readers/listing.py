@@ -22,13 +22,25 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The contents of a data set: class names by label, the examples, what opens them, and domain names by number."""
+    """The contents of a data set.
+
+    Attributes:
+        classes: Class names by label.
+        images: What opens the items.
+        splits: The examples.
+        test_name: What the test split is.
+        domains: Domain names by number.
+        unlabelled: Examples without labels to learn from besides.
+        templates: Of its own, in place of the descriptor's.
+    """
 
     classes: tuple[str, ...]
     images: Images
     splits: Splits
     test_name: str = "test"
     domains: tuple[str, ...] = ()
+    unlabelled: tuple[Example, ...] = ()
+    templates: tuple[str, ...] = ()
 
 
 def check_classes(names: Sequence[str], where: str) -> tuple[str, ...]:

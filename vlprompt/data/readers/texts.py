@@ -77,7 +77,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _rows(file: Path, columns: Sequence[str], label_column: str) -> Iterator[tuple[str, Text, str]]:
     """Where each row is, its text, and its label ("" where it has none)."""
-    for number, row in _records(file):
+    for number, row in records(file):
         where = f"{file}, line {number}"
         own = list(columns) or [name for name in row if name not in (label_column, "idx")]
         for name in own:
@@ -88,8 +88,17 @@ def _rows(file: Path, columns: Sequence[str], label_column: str) -> Iterator[tup
         yield where, Text(tuple((name, row[name]) for name in own)), row.get(label_column, "").strip()
 
 
-def _records(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a file as fields of text, with their lines."""
+def records(file: Path, header: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a .csv, .tsv or .jsonl file as fields of text, with their lines.
+
+    Args:
+        file: The file.
+        header: Names of the columns of a table without a header line.
+
+    Raises:
+        VlpromptError: With the line that cannot be read.
+        UsageError: A file of another kind.
+    """
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{file} is not of the kinds {', '.join(SUFFIXES)}.")
@@ -98,7 +107,7 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         return
     # GLUE's TSV files hold lone quotation marks.
     style: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {"strict": True}
-    reader = csv.DictReader(lines(file), **style)
+    reader = csv.DictReader(lines(file), fieldnames=list(header) or None, **style)
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -118,7 +127,16 @@ def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise VlpromptError(f"{file}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
         if not isinstance(row, dict):
             raise VlpromptError(f"{file}, line {number}: not a JSON object")
-        yield number, {name: _plain(value) for name, value in row.items()}
+        yield number, dict(_flat(row))
+
+
+def _flat(row: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """The fields of an object and of those inside it, whose names follow that of their own: target_span1_text."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}_")
+        else:
+            yield above + name, _plain(value)
 
 
 def _plain(value: object) -> str:
