@@ -64,7 +64,7 @@ def seeds(cells: Iterable[Cell]) -> str:
 def tuned(series: Series) -> str | None:
     """What a method learns, in percent of the frozen model's parameters, two digits; None where it was not noted."""
     shares = [run.tuned for members in series.runs.values() for run in members if run.tuned is not None]
-    return f"{100 * max(shares):.2g}" if shares else None
+    return f"{100 * max(shares):.{2 if max(shares) < 0.995 else 3}g}" if shares else None  # 100, not 1e+02
 
 
 def value(run: Result, metric: str) -> float:
