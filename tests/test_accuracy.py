@@ -8,19 +8,19 @@ import pytest
 from PIL import Image
 
 import vlprompt as vp
-from benchmarks.accuracy import experiment
 from benchmarks.accuracy.__main__ import HERE, main
-from benchmarks.accuracy.experiment import Experiment, read
 from vlprompt import runner
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.learners import PromptLearner
 from vlprompt.protocols import few_shot
 from vlprompt.report.published import read_paper
 from vlprompt.results import Result
 from vlprompt.results import read as read_results
 from vlprompt.runner import Bench, Entry
+from vlprompt.sweep import experiment
+from vlprompt.sweep.experiment import Experiment, read
 
 SMALL = """# Small: one epoch.
 protocol = "few_shot"
@@ -40,7 +40,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warnings.showwarning", None)  # main sets it; put it back afterwards
     whole = experiment.catalog.open_task
 
-    def fewer(what: str, root: Path) -> Task:
+    def fewer(what: str, root: Path | None) -> Task:
         task = whole(what, root)
         return replace(task, test=task.test[::20])
 
@@ -254,7 +254,7 @@ def test_kept_results_of_data_that_is_not_here_are_shown(
         ('augment = "none"', 'augment = "much"', "'cached:K'"),
         ("[1, 2]", "3", "a list of numbers"),
         ('"few_shot"', '"base_to_new"', "one number"),
-        ("seeds = [1]", 'seeds = ["1"]', "list of int"),
+        ("seeds = [1]", 'seeds = ["1"]', "a list, each a whole number"),
         ("seeds = [1]", 'targets = ["digits"]', "takes no targets"),
         ('"few_shot"', '"cross_dataset"', "needs targets"),
         ('task = "digits"\n', "", "'task'"),
@@ -316,7 +316,8 @@ def test_committed_experiments_are_sound(name: str) -> None:
 
 def test_experiments_cover_every_learner_of_images() -> None:
     """But side, which starts from weights that must be fetched."""
-    entries = [entry for name in COMMITTED for entry in read(HERE / f"{name}.toml").entries()]
+    parts = [part for name in COMMITTED for part in read(HERE / f"{name}.toml").parts()]
+    entries = [entry for part in parts for entry in part.entries()]
     named = {part.method for entry in entries for part in entry.parts}
     images = {name for name in vp.learners.names() if not vp.learners.learner_class(name).reads.of_texts}
     assert images - named == {"side"}
@@ -327,7 +328,7 @@ def test_digits_experiments_fit_the_tiny_clip(name: str, tmp_path: Path) -> None
     """Every learner can be built with its settings: deep prompts are no deeper than the towers."""
     asked = read(HERE / f"{name}.toml")
     bench = Bench(asked.open_backbone(), tmp_path, FeatureStore(tmp_path / "store"), asked.training)
-    task = asked.open_task(asked.task)
+    (task,) = asked.open_tasks()
     halves = asked.protocol == "base_to_new"
     judged = dict(zip(("base", "new"), task.base_and_new(), strict=True)) if halves else {"": task}
     for entry in asked.entries():
@@ -336,7 +337,8 @@ def test_digits_experiments_fit_the_tiny_clip(name: str, tmp_path: Path) -> None
 
 def test_variables_have_the_values_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLPROMPT_SHARED", raising=False)
-    assert experiment.expand("$VLPROMPT_SHARED/data") == "../shared/data"
+    with pytest.raises(VlpromptError, match="a variable that is not set"):
+        experiment.expand("$VLPROMPT_SHARED/data")
     monkeypatch.setenv("VLPROMPT_SHARED", "/there")
     assert experiment.expand("local-dir:${VLPROMPT_SHARED}/models/lit_tiny") == "local-dir:/there/models/lit_tiny"
 

@@ -15,11 +15,15 @@ from benchmarks.speed import __main__ as command
 from benchmarks.speed import (
     cloze_head,
     cocoop,
+    compare,
     coop_eval,
     deep_text,
+    l2p,
     measure,
     memory,
+    roofline,
     soft_verbalizer,
+    summary,
     text_side,
     tpt,
     tpt_memory,
@@ -30,7 +34,10 @@ from benchmarks.speed.measure import Record
 from benchmarks.speed.models import model
 from benchmarks.speed.names import names
 from benchmarks.speed.plain import PlainTexts, difference
-from vlprompt.learners import CoCoOp, CoOp, CoOpConfig
+from vlprompt import learners
+from vlprompt.backbones.products import fast_products
+from vlprompt.learners import L2P, CoCoOp, CoOp, CoOpConfig
+from vlprompt.learners.base import Reads
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +48,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_every_file_that_is_no_helper_is_a_benchmark() -> None:
     folder = ROOT / "benchmarks" / "speed"
-    measuring = [path.stem for path in folder.glob("*.py") if "\\ndef run(quick: bool" in path.read_text()]
+    measuring = [path.stem for path in folder.glob("*.py") if "\ndef run(quick: bool" in path.read_text()]
     assert command.known() == sorted(measuring)
 
 
@@ -144,7 +151,7 @@ def test_the_plain_texts_are_the_librarys() -> None:
     assert difference(texts.encode(context, {1: context}), wanted) > 1e-3
 
 
-@pytest.mark.parametrize(("benchmark", "lines"), [(cocoop, 2), (deep_text, 2), (coop_eval, 1)])
+@pytest.mark.parametrize(("benchmark", "lines"), [(cocoop, 2), (deep_text, 2), (coop_eval, 1), (l2p, 2)])
 def test_the_quick_methods_agree_with_the_plain_way(benchmark: Any, lines: int) -> None:
     records = list(benchmark.run(quick=True))
     assert len(records) == lines
@@ -157,7 +164,9 @@ def test_the_quick_methods_agree_with_the_plain_way(benchmark: Any, lines: int) 
 def test_methods_that_disagree_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     encode = PlainTexts.encode
     monkeypatch.setattr(PlainTexts, "encode", lambda *args, **others: encode(*args, **others).roll(1, 0))
-    for benchmark in (cocoop, deep_text, coop_eval):
+    prompt = L2P.prompt
+    monkeypatch.setattr(L2P, "prompt", lambda self, ids: prompt(self, (ids + 1) % len(self.pool)))
+    for benchmark in (cocoop, deep_text, coop_eval, l2p):
         assert all("apart" in record.missed[-1] for record in benchmark.run(quick=True))
 
 
@@ -282,3 +291,109 @@ def test_the_processor_is_named(tmp_path: Path) -> None:
     info.write_text("processor\t: 0\nmodel name\t: A Good One @ 3 GHz\n")
     assert measure.cpu_model(info) == "A Good One @ 3 GHz"
     assert measure.cpu_model(tmp_path / "none")
+
+
+def test_every_learner_of_images_is_set_against_the_rate() -> None:
+    found = list(roofline.run(quick=True))
+    every = [(name, learners.learner_class(name)) for name in learners.names()]
+    assert {record.setting["learner"] for record in found} == {n for n, kind in every if kind.reads is not Reads.TEXT}
+    assert not any(record.missed for record in found)
+    for record in found:
+        figures = record.figures
+        assert figures["share_of_matmul"] == pytest.approx(figures["least_s"] / figures["ours_s"])
+        assert figures["least_s"] == pytest.approx(figures["gflop"] / figures["matmul_gflop_per_s"])
+    gflop = {(r.setting["learner"], r.setting["part"]): r.figures["gflop"] for r in found}
+    batch, width, classes = roofline.QUICK.features, 48, roofline.QUICK.classes
+    assert gflop["linear", "evaluation"] == pytest.approx(2e-9 * batch * width * classes)
+    assert gflop["linear", "step"] == pytest.approx(2 * gflop["linear", "evaluation"])  # features need no gradient
+    assert gflop["full", "step"] > 2.5 * gflop["full", "evaluation"] > gflop["vpt", "evaluation"]
+    assert gflop["coop", "evaluation"] > 1e-3, "text is part of an evaluation"
+
+
+def test_below_the_rate_is_said_where_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = torch.ones(64, 64)
+
+    def judged(rate: float) -> Record:
+        return roofline.measured("it", "step", lambda: matrix @ matrix, 1, rate, roofline.QUICK, target=0.6)
+
+    assert judged(1e12).missed == []  # nothing to do, so nothing is asked
+    monkeypatch.setattr(roofline, "TOO_LITTLE", 0.0)
+    assert "share_of_matmul" in judged(1e12).missed[0]
+    assert judged(1e-12).missed == []
+
+
+def line(benchmark: str = "it", *, cpu: str = "one", date: str = "2026-01-01", **figures: float) -> dict[str, Any]:
+    machine = {"cpu": cpu, "threads": 2, "torch": date}
+    setting = {"classes": 1, "rounds": len(figures)}
+    return {
+        "benchmark": benchmark,
+        "date": date,
+        "machine": machine,
+        "setting": setting,
+        "figures": figures,
+        "missed": [],
+    }
+
+
+def test_a_ratio_that_fell_is_said_beside_the_last_of_its_kind() -> None:
+    known = [
+        line(times_faster=90.0),
+        line(times_faster=20.0),
+        line("other", times_faster=90.0),
+        line(cpu="two", times_faster=90.0),
+    ]
+    assert compare.fallen(line(times_faster=17.1, ours_s=9.0), known) == []
+    assert compare.fallen(line(times_faster=16.9), known) == ["times_faster is 16.9, was 20 on 2026-01-01"]
+    assert compare.fallen(line(share_of_matmul=0.1, text_times_faster=0.1), known) == [], "new figures"
+    assert compare.fallen({**line(times_faster=1.0), "setting": {"classes": 2}}, known) == []
+    assert compare.fallen(line(ours_s=2.0), [line(ours_s=1.0)]) == [], "seconds are no ratio"
+
+
+def test_a_ratio_that_fell_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(value: float) -> int:
+        return measure.main(lambda quick: [Record("it", {"classes": 1}, {"times_faster": value})], [])
+
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "r.jsonl")
+    assert [run(2.0), run(1.8), run(1.5), run(1.5)] == [0, 0, 1, 0]
+    assert "SLOWER: times_faster is 1.5, was 1.8" in capsys.readouterr().out
+
+
+def test_committed_results_are_those_of_git() -> None:
+    kept = compare.committed(measure.RESULTS)
+    assert kept
+    assert compare.lines(measure.RESULTS)[: len(kept)] == kept
+    assert compare.committed(Path("/nowhere/r.jsonl")) == []
+
+
+def test_a_run_is_summed_up_beside_the_last_one() -> None:
+    rate = {"share_of_matmul": 0.5, "gflop": 100.0, "least_s": 0.5, "ours_s": 1.0, "matmul_gflop_per_s": 200.0}
+    roof = {**line("roofline", **rate), "setting": {"learner": "coop", "part": "step", "batch": 32}}
+    side = {**line(ours_s=0.05, plain_s=2.0, times_faster=16.0), "missed": ["times_faster is 16, wanted 18 or more"]}
+    text = summary.tables([roof, side, line("memory", peak_gb=2.5)], [line(times_faster=20.0)])
+    rows = {row.split()[0]: " ".join(row.split()) for row in text.splitlines() if row.strip()}
+    assert rows["coop,"] == "coop, step of 32 100 0.5 s 1 s 0.5 –"
+    assert rows["it:"].startswith(
+        "it: classes 1, rounds 3 50 ms 2 s 16 20 MISSED times_faster is 16, wanted 18 or more"
+    )
+    assert rows["it:"].endswith("SLOWER times_faster is 16, was 20 on 2026-01-01")
+    assert "peak_gb 2.5" in rows["memory:"]
+
+
+def test_both_sides_multiply_alike() -> None:
+    setting = getattr(torch.backends.mkldnn, "matmul", None)
+    if setting is None:
+        pytest.skip("torch has no such setting")
+    seen, before = [], setting.fp32_precision
+
+    def run(quick: bool) -> list[Record]:
+        with fast_products():
+            seen.append(setting.fp32_precision)
+        return []
+
+    measure.main(run, ["--quick"])
+    measure.main(run, ["--quick"], as_fit_does=True)
+    assert seen[0] == "ieee"
+    assert seen[1] != "ieee"
+    assert setting.fp32_precision == before

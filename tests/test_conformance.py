@@ -325,3 +325,24 @@ def test_features_are_asked_for_by_name() -> None:
     with pytest.raises(UsageError, match=r"vlprompt\.feed"):
         learners.base.features_of(Batch(torch.zeros(1), torch.zeros(1)))
     assert {learners.learner_class(name).reads for name in METHODS} <= set(Reads)
+
+
+@pytest.mark.parametrize("method", STEPPED)
+def test_a_batch_may_be_shared_between_processes(method: str, clip: Model, task: vp.Task, store: FeatureStore) -> None:
+    """Its gradient is the mean of its parts' by their sizes, or the method says why not."""
+    learner = trained(method, clip, task, store, epochs=1, most=0.003).eval()
+    recipe = replace(learners.variant(method)[1].recipe(2, task.name), batch_size=9, augment="none")
+    batch = next(iter(feed.training(learner, task, recipe, store).epoch(0)))
+
+    def gradients(part: Batch) -> dict[str, torch.Tensor]:
+        learner.zero_grad(set_to_none=True)
+        learner.backward(part)
+        return {name: p.grad.clone() for name, p in learner.trainable().items() if p.grad is not None}
+
+    whole, first, second = (gradients(batch.part(torch.arange(a, b))) for a, b in ((0, 9), (0, 5), (5, 9)))
+    most = max(float(gradient.abs().max()) for gradient in whole.values())
+    apart = max(float((whole[name] - (5 * first[name] + 4 * second[name]) / 9).abs().max()) for name in whole)
+    if learner.keeps_whole_batches:
+        assert whole.keys() == first.keys()
+        return
+    assert apart <= 1e-4 * most

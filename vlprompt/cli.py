@@ -1,12 +1,16 @@
 """The command line: flags in, tables out. What a command does is in its file under `commands/` and in the protocols."""
 
+import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import tyro
 
+from vlprompt import parallel
 from vlprompt.commands import (
     adapt,
     base_to_new,
@@ -20,6 +24,7 @@ from vlprompt.commands import (
     predict,
     report,
     show,
+    sweep,
     test_time,
     zero_shot,
 )
@@ -36,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adapt": adapt.run,
     "test-time": test_time.run,
     "cloze": cloze.run,
+    "sweep": sweep.run,
     "predict": predict.run,
     "show": show.run,
     "report": report.run,
@@ -43,13 +49,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+ABOUT = "Prompt learning for frozen vision-language models."
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with 0 when done, 1 when it failed, 2 on wrong usage, 130 on Ctrl-C."""
     warnings.showwarning = _warning_line  # type: ignore[assignment]
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="vlprompt", args=arguments, description="Prompt learning for frozen vision-language models."
-        )
+        with parallel.together() as team, _quiet_unless(team.leads):
+            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlprompt", args=arguments, description=ABOUT)
     except UsageError as error:
         _stop(str(error), 2)
     except VlpromptError as error:
@@ -59,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         sys.stderr.close()
         sys.exit(0)
+
+
+@contextmanager
+def _quiet_unless(leads: bool) -> Iterator[None]:
+    """Of several processes that train together, only the first prints."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(sys.stdout if leads else nowhere):
+        yield
 
 
 def _stop(message: str, code: int) -> None:

@@ -139,6 +139,12 @@ def judging(learner: Learner, task: Task, examples: Sequence[Example], store: Fe
     return FeatureBatches(features, labels_of(examples), batch_size=TEST_BATCH)
 
 
+def judged_at_once(learner: Learner) -> int:
+    """Examples in a batch of `judging`."""
+    views = learner.test_views.count if learner.reads is Reads.VIEWS else 0
+    return max(1, TEST_BATCH * TEST_VIEWS // max(views, TEST_VIEWS))
+
+
 def _need_images(learner: Learner, examples: Sequence[Example]) -> None:
     if any(isinstance(example.item, Text) for example in examples):
         raise UsageError(f"{learner.method()} reads images, the task has texts; give it a task of images.")
@@ -218,8 +224,7 @@ def _test_views(
         )  # (B, V * E)
         return rows.reshape(len(rows), wish.count, -1)
 
-    batch_size = max(1, TEST_BATCH * TEST_VIEWS // max(wish.count, TEST_VIEWS))
-    return ViewBatches(views, labels_of(examples), batch_size=batch_size)
+    return ViewBatches(views, labels_of(examples), batch_size=judged_at_once(learner))
 
 
 def _space(learner: Learner) -> str:

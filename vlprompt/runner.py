@@ -1,22 +1,22 @@
 """One cell of a table: a learner trained on one task, judged on some, kept as a prompt and a result line."""
 
-import csv
-import hashlib
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlprompt import checkpoint, feed, learners, metrics, results
-from vlprompt.backbones.loading import LOCAL
+from vlprompt import feed, learners, results, shares
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError, warn
+from vlprompt.errors import UsageError
 from vlprompt.evaluate import Scores, evaluate
-from vlprompt.learners.base import PromptLearner, Variant
+from vlprompt.learners.base import PromptLearner, Reads, Variant
+from vlprompt.locks import alone
+from vlprompt.outcome import complete, joint_hash, keep_predictions, without_path
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig
 from vlprompt.results import Result
 from vlprompt.track import Console, Silent, Tracker
@@ -83,6 +83,11 @@ class Entry:
         """Whether training images make a difference."""
         return self.parts[-1].kind.learns
 
+    @property
+    def adapts(self) -> bool:
+        """Whether it adapts to views of each test image, which the seed draws."""
+        return self.kind.reads is Reads.VIEWS
+
     def around(self, learner: PromptLearner[Any]) -> PromptLearner[Any]:
         """The whole entry, given the learner of its last part.
 
@@ -105,6 +110,8 @@ class Bench:
         fresh: Run again what already has a result.
         quiet: No progress bars.
         results: Where result lines go instead of `results.jsonl` in `out`.
+        team: The processes that train together; the first judges, writes and tells the others.
+        share: Judge only this part of each stream, and leave the result to whoever judges the last part.
     """
 
     backbone: Any
@@ -115,6 +122,8 @@ class Bench:
     fresh: bool = False
     quiet: bool = False
     results: Path | None = None
+    team: Team = ALONE
+    share: shares.Share | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for training settings that cannot work."""
@@ -154,25 +163,85 @@ class Bench:
 
         Raises:
             UsageError: The learner cannot do this; before any training starts.
+            OthersMissingError: Only a share was judged, and others are missing.
         """
         config = self._training(entry.parts[-1], shots, train.name, seed)
         learner = self._build(entry, train, judged, seed=seed)
         result = self._describe(protocol, entry, learner, config, [train, *judged.values()], shots, seed)
-        known = None if self.fresh else self._known(result.key)
-        if known is not None:
+        if known := self._told(None if self.fresh else self._known(result.key)):
             return known
-        state = self.out / "unfinished" / f"{result.key}.safetensors"
-        with closing(self._tracker(entry, config, seed)) as tracker:
-            report = fit(learner, train, config, store=self.store, tracker=tracker, state=state, workers=self.workers)
-        learner.save(self.out / "prompts" / _folder(protocol, entry, train, shots, seed))
-        scores, earlier = self._judge(entry.around(learner), train, judged, before=before)
+        report = self._train(entry, learner, train, config, result)
+        if told := None if self.team.leads else self._told(None):
+            return told
+        folder = _folder(protocol, entry, train, shots, seed)
+        learner.save(self.out / "prompts" / folder)
+        extra = {**(notes or {}), **({"processes": self.team.size} if self.team.size > 1 else {})}
+        finish = partial(self._finish, replace(result, extra=extra), report, judged, self.out / "predictions" / folder)
+        whole = entry.around(learner)
+        if self.share:
+            return self._judge_share(self.share, whole, train, judged, finish, place=self._place(result), before=before)
+        return finish(*self._judge(whole, train, judged, before=before))
+
+    def _finish(
+        self,
+        result: Result,
+        report: TrainReport,
+        judged: Mapping[str, Task],
+        predictions: Path,
+        scores: Mapping[str, Scores],
+        earlier: Mapping[str, Scores],
+    ) -> Result:
+        """Keep what came out."""
         for part, task in judged.items():
             if not scores[part].metrics:
-                path = self.out / "predictions" / f"{_folder(protocol, entry, train, shots, seed)}{part}.csv"
-                keep_predictions(path, task, scores[part])
-        result = _complete(replace(result, extra=notes or {}), scores, earlier, report)
-        results.append(self.results_file, result)
-        return result
+                keep_predictions(predictions.with_name(f"{predictions.name}{part}.csv"), task, scores[part])
+        done = complete(result, scores, earlier, report)
+        results.append(self.results_file, done)
+        self._told(done)
+        return done
+
+    def _train(
+        self, entry: Entry, learner: PromptLearner[Any], train: Task, config: TrainConfig, result: Result
+    ) -> TrainReport:
+        """Train, going on from where an interrupted run was."""
+        place = self._place(result)
+
+        def training() -> TrainReport:
+            state = place.with_suffix(".safetensors")
+            with closing(self._tracker(entry, config, result.seed)) as tracker:
+                own = partial(fit, state=state, workers=self.workers, team=self.team)
+                return own(learner, train, config, store=self.store, tracker=tracker)
+
+        return shares.trained_once(learner, place, training) if self.share and entry.learns else training()
+
+    def _judge_share(
+        self,
+        share: shares.Share,
+        learner: PromptLearner[Any],
+        train: Task,
+        judged: Mapping[str, Task],
+        finish: Callable[[Mapping[str, Scores], Mapping[str, Scores]], Result],
+        *,
+        place: Path,
+        before: bool,
+    ) -> Result:
+        """Judge a part of each stream; once all parts are there, finish the run, by one process only.
+
+        Raises:
+            OthersMissingError: Some are not.
+        """
+        (stream,) = judged.values()
+        share = share.within(learner, stream)
+        if not shares.is_kept(place, share):
+            own = {part: share.of(learner, task) for part, task in judged.items()}
+            scores, earlier = self._judge(learner, train, own, before=before)
+            shares.keep(place, share, scores | earlier)
+        with alone(place.with_suffix(".joining")):
+            found = shares.joined(place, share.count)
+            earlier = {part: scores for part, scores in found.items() if part not in judged}
+            done = finish({part: found[part] for part in judged}, earlier)
+            shares.drop(place)
+        return done
 
     def _judge(
         self, learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task], *, before: bool
@@ -201,6 +270,10 @@ class Bench:
         config: TrainConfig = learners.make_config(TrainConfig, {**recipe, **changes, "seed": seed})
         return config
 
+    def _place(self, result: Result) -> Path:
+        """Where what there is of an unfinished run is kept: a folder, or files with its name and a suffix."""
+        return self.out / "unfinished" / result.key
+
     @property
     def results_file(self) -> Path:
         """Where result lines go."""
@@ -210,8 +283,13 @@ class Bench:
         """The result of an equal run, if there is one."""
         return results.latest(results.read(self.results_file), key) if self.results_file.exists() else None
 
+    def _told(self, result: Result | None) -> Result | None:
+        """What the first of several processes knows, for all of them."""
+        line = self.team.told(result.to_json() if result else "")
+        return Result.from_json(line) if line else None
+
     def _tracker(self, entry: Entry, config: TrainConfig, seed: int) -> Tracker:
-        if self.quiet or not config.epochs:
+        if self.quiet or not config.epochs or not self.team.leads:
             return Silent()
         epochs = config.epochs if not config.steps else None  # unknown here where steps are the limit
         return Console(epochs, f"{entry.label} seed {seed}")
@@ -231,11 +309,11 @@ class Bench:
             protocol=protocol,
             learner=entry.method,
             variant=" ".join(entry.label.split(" ")[1:]),
-            backbone=_without_path(self.backbone.name),
+            backbone=without_path(self.backbone.name),
             fingerprint=self.backbone.fingerprint,
             precision=self.backbone.precision,
             task=tasks[0].name,
-            split_hash=_joint_hash(tasks),
+            split_hash=joint_hash(tasks),
             classes=len(tasks[0].classes),
             shots=shots,
             seed=seed,
@@ -254,62 +332,10 @@ def _below(entry: Entry, learner: PromptLearner[Any]) -> dict[str, Any]:
     return {"over": asdict(entry.over.around(learner).config) | _below(entry.over, learner)}
 
 
-def _without_path(backbone: str) -> str:
-    """How result lines name a backbone: a local folder by its own name only, whoever's machine it lies on."""
-    if not backbone.startswith(LOCAL):
-        return backbone
-    given = backbone.removeprefix(LOCAL)
-    folder = given.removesuffix("/random")  # what load_clip appends for random weights
-    return Path(folder).resolve().name + given[len(folder) :]
-
-
-def _complete(
-    result: Result, scores: Mapping[str, Scores], earlier: Mapping[str, Scores], report: TrainReport
-) -> Result:
-    """The result line with what came out; metrics carry the prefix of the task they were judged on."""
-    measured = {
-        (f"{part}_{name}" if part else name): value
-        for part, judged in {**scores, **earlier}.items()
-        for name, value in judged.metrics.items()
-    }
-    examples = sum(len(judged.labels) for judged in scores.values())
-    each = sum(judged.predict_seconds for judged in scores.values()) / examples
-    if {"base_top1", "new_top1"} <= measured.keys():
-        measured["harmonic_mean"] = metrics.harmonic_mean(measured["base_top1"], measured["new_top1"])
-    return replace(
-        result,
-        metrics=measured,
-        examples=examples,
-        extra={**result.extra, "seconds_per_image": each, "waiting_for_data": report.waiting},
-        trainable_parameters=report.parameters,
-        train_seconds=report.seconds,
-        eval_seconds=sum(judged.seconds for judged in scores.values()),
-        peak_memory_mb=results.peak_memory_mb(),
-    )
-
-
-def _joint_hash(tasks: Sequence[Task]) -> str:
-    """The split hash of one task, or of several together."""
-    hashes = list(dict.fromkeys(task.split_hash for task in tasks))
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
 def _folder(protocol: str, entry: Entry, task: Task, shots: int, seed: int) -> str:
     """Where a prompt is kept, readable: few_shot/digits/coop-16shot-seed1."""
     row = re.sub(r"[^A-Za-z0-9.=_-]+", "-", entry.label)
     return f"{protocol}/{task.name}/{row}-{'all' if shots == results.ALL_SHOTS else shots}shot-seed{seed}"
-
-
-def keep_predictions(path: Path, task: Task, scores: Scores) -> None:
-    """Write what a learner says of test images without labels, a line for each, and say where."""
-    confidence, best = scores.scores.softmax(dim=1).max(dim=1)
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["image", "class", "probability"])
-    for example, label, sure in zip(task.test, best.tolist(), confidence.tolist(), strict=True):
-        lines.writerow([task.images.name(example.item), task.classes[label], f"{sure:.6f}"])
-    checkpoint.write_files({path: text.getvalue().encode("utf-8", "surrogateescape")})
-    warn(f"{task.name}: no test image has a label, so there is no accuracy; predictions are in {path}.")
 
 
 def refuse(learner: PromptLearner[Any], train: Task, judged: Mapping[str, Task]) -> None:

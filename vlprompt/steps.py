@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vlprompt.data.loaders import Batches
 from vlprompt.errors import VlpromptError, out_of_memory
 from vlprompt.learners.base import PromptLearner
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig, rate_at
 
 
@@ -28,6 +29,7 @@ def train_one_epoch(
     *,
     epoch: int,
     length: float,
+    team: Team = ALONE,
 ) -> float:
     """One pass over the data, or what is left of a training of `length` epochs; the mean loss.
 
@@ -41,12 +43,13 @@ def train_one_epoch(
         f"with batches of {config.batch_size}; lower batch_size, or the backbone's chunk_tokens (text tokens at once), "
         "or use precision bf16."
     )
-    with own_randomness(config.seed, epoch, learner.backbone.device), out_of_memory(advice):
+    stream = config.seed * 1_000_003 + epoch + team.rank * 2**40
+    with own_randomness(stream, learner.backbone.device), out_of_memory(advice):
         for step, batch in enumerate(islice(data.epoch(epoch), left)):
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(config, epoch, step, len(data), length)
             optimizer.zero_grad(set_to_none=True)
-            losses.append(learner.backward(batch.to(learner.backbone.device)))
+            losses.append(team.backward(learner, batch.to(learner.backbone.device)))
             if config.clip_norm:
                 nn.utils.clip_grad_norm_(parameters, config.clip_norm)
             optimizer.step()
@@ -85,8 +88,8 @@ def train_inside(learner: PromptLearner[Any], data: Batches, config: TrainConfig
 
 
 @contextmanager
-def own_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Dropout and the like draw from a stream of this epoch alone; the caller's stream is left as it was."""
+def own_randomness(stream: int, device: torch.device) -> Iterator[None]:
+    """Dropout and the like draw from a stream of their own; the caller's is left as it was."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed * 1_000_003 + epoch)
+        torch.manual_seed(stream)
         yield

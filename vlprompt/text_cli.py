@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vlprompt import parallel
 from vlprompt.backbones import Clip, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
@@ -71,12 +72,13 @@ class Texts:
     def bench(self, rows: Sequence[Entry]) -> Bench:
         """The frozen model that the rows of the table take, and where results go."""
         frozen: Any
-        if all(Clip in row.kind.takes for row in rows):
+        if rows and all(Clip in row.kind.takes for row in rows):
             frozen = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         else:
             frozen = load_lm(self.backbone, kind=self.kind, precision=self.precision, device=self.device)
         training = by_owner(self.set).get("train", {})
-        return Bench(frozen, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json)
+        team = parallel.started()
+        return Bench(frozen, self.out, FeatureStore(), training, fresh=self.fresh, quiet=self.json, team=team)
 
 
 def text_of(given: str) -> str | Mapping[str, str]:

@@ -18,6 +18,7 @@ from vlprompt.data.loaders import Batches
 from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError, warn
 from vlprompt.learners.base import PromptLearner
+from vlprompt.parallel import ALONE, Team
 from vlprompt.recipe import TrainConfig, rate_at
 from vlprompt.steps import length_of, make_optimizer, train_one_epoch
 from vlprompt.track import Silent, Tracker
@@ -55,6 +56,7 @@ def fit(
     tracker: Tracker | None = None,
     state: str | Path | None = None,
     workers: int = 0,
+    team: Team = ALONE,
 ) -> TrainReport:
     """Train a learner in place; the prompt after the last step is the result, as in the CoOp family.
 
@@ -69,29 +71,24 @@ def fit(
         state: File to keep the state of an unfinished run in. With the file there, training goes on from its last
             epoch and ends in the same bytes as if it had never stopped; it is deleted at the end.
         workers: Processes that decode images.
+        team: The processes that train this learner together, all of them with the same arguments.
 
     Raises:
+        UsageError: Several processes, and a learner whose batches cannot be shared.
         VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
     """
+    team.check(learner)
     began = time.perf_counter()
     if not learner.learns:
         return TrainReport((), 0.0, 0, 0)
-    split = data.split_hash if isinstance(data, Task) else ""
-    known = None
-    if isinstance(data, Task):
-        store = store or FeatureStore()
-        known, own = feed.before_training(learner, data, config, store)
-        val = own or val
-        data = feed.training(learner, data, config, store, workers=workers)
-    learner.train()
-    learner.prepare(known or data, val)
-    run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None)
+    data, split = _prepared(learner, data, config, val, store, workers)
+    run = _Run(learner, config, f"{split} {data.size}", Path(state) if state else None, team)
     losses, first = run.resume()
     clock = _Clock(data)
     length = length_of(data, config)
     _need_more_than_a_warmup(config, length, len(data))
     for epoch in range(first, math.ceil(length)):
-        losses.append(train_one_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length))
+        losses.append(train_one_epoch(learner, data, config, run.optimizer, epoch=epoch, length=length, team=team))
         learner.end_epoch(epoch + 1, math.ceil(length))
         rate = rate_at(config, epoch, 0, len(data), length)
         (tracker or Silent()).log(epoch + 1, loss=losses[-1], lr=rate, waiting=clock.waiting)
@@ -111,6 +108,26 @@ def _need_more_than_a_warmup(config: TrainConfig, length: float, steps: int) -> 
         )
 
 
+def _prepared(
+    learner: PromptLearner[Any],
+    data: Task | Batches,
+    config: TrainConfig,
+    val: Batches | None,
+    store: FeatureStore | None,
+    workers: int,
+) -> tuple[Batches, str]:
+    """Training batches, which the learner has looked at, and the hash of the split."""
+    known, split = None, ""
+    if isinstance(data, Task):
+        store, split = store or FeatureStore(), data.split_hash
+        known, own = feed.before_training(learner, data, config, store)
+        val = own or val
+        data = feed.training(learner, data, config, store, workers=workers)
+    learner.train()
+    learner.prepare(known or data, val)
+    return data, split
+
+
 class _Clock:
     """How much of the time since it was made went by waiting for data."""
 
@@ -126,12 +143,15 @@ class _Clock:
 class _Run:
     """An optimiser and the file that lets an interrupted run go on."""
 
-    def __init__(self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None) -> None:
+    def __init__(
+        self, learner: PromptLearner[Any], config: TrainConfig, data: str, path: Path | None, team: Team
+    ) -> None:
         self.parameters = learner.trainable()
         self.size = sum(p.numel() for p in self.parameters.values())
         self.memory = learner.memory()
         self.optimizer = make_optimizer(list(self.parameters.values()), config)
         self.path = path
+        self.team = team
         self.saved_at = time.monotonic()
         about = [
             learner.method(),
@@ -144,13 +164,19 @@ class _Run:
         self.identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def resume(self) -> tuple[list[float], int]:
-        """Losses so far and the epoch to begin with, everything else put back where it was.
+        """Losses so far and the epoch to begin with, everything else put back where it was, in all processes.
 
         Raises:
             VlpromptError: The file belongs to a run with other settings.
         """
+        losses = self._read()
+        self.team.align(self.parameters.values())
+        return losses, len(losses)
+
+    def _read(self) -> list[float]:
+        """Losses so far, everything else put back where it was."""
         if self.path is None or not self.path.is_file():
-            return [], 0
+            return []
         tensors, meta = checkpoint.load_state(self.path)
         if meta["identity"] != self.identity:
             raise VlpromptError(f"{self.path} is the state of a run with other settings; delete it or name another.")
@@ -163,12 +189,11 @@ class _Run:
             _, name, entry = key.split("/")
             held = value if entry == "step" else value.to(self.parameters[name].device)
             self.optimizer.state[self.parameters[name]][entry] = held
-        losses = [float(x) for x in meta["losses"]]  # type: ignore[attr-defined]
-        return losses, len(losses)
+        return [float(x) for x in meta["losses"]]  # type: ignore[attr-defined]
 
     def keep(self, epoch: int, losses: list[float]) -> None:
-        """Write the state, unless it was written a moment ago."""
-        if self.path is None or time.monotonic() - self.saved_at < SAVE_SECONDS:
+        """Write the state, unless it was written a moment ago or another process does."""
+        if self.path is None or not self.team.leads or time.monotonic() - self.saved_at < SAVE_SECONDS:
             return
         tensors = {f"prompt/{name}": p.detach().cpu() for name, p in self.parameters.items()}
         tensors |= {f"memory/{name}": value.cpu() for name, value in self.memory.items()}
@@ -181,5 +206,5 @@ class _Run:
 
     def finish(self) -> None:
         """The run is complete; its state is of no more use."""
-        if self.path is not None:
+        if self.path is not None and self.team.leads:
             self.path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlprompt import learners, results
+from vlprompt import learners, parallel, results
 from vlprompt.backbones import LanguageModel, load_backbone, load_lm
 from vlprompt.data import catalog
 from vlprompt.data.features import FeatureStore
@@ -62,7 +62,8 @@ class Where:
         """The backbone and where results go."""
         backbone = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         training = {**by_owner(self.set).get("train", {}), **({"augment": self.augment} if self.augment else {})}
-        return Bench(backbone, self.out, FeatureStore(), training, self.workers, self.fresh, quiet=self.json)
+        store, team = FeatureStore(), parallel.started()
+        return Bench(backbone, self.out, store, training, self.workers, self.fresh, quiet=self.json, team=team)
 
     def entries(self, names: Sequence[str]) -> list[Entry]:
         """The rows of a table, from "coop" and "coop:cocoop-paper"."""

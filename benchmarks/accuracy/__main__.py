@@ -1,6 +1,7 @@
 """Run experiments, only what has no result yet: python -m benchmarks.accuracy [NAME ...] [--list] [--fresh]."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import running
-from benchmarks.accuracy.experiment import FEW_SHOT, Experiment, headline, read
 from vlprompt import results
 from vlprompt.errors import UsageError, VlpromptError, unknown
 from vlprompt.report import plots
 from vlprompt.results import Result
+from vlprompt.sweep.experiment import FEW_SHOT, Experiment, read
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -72,6 +73,11 @@ def _listed(name: str, folder: Path, root: Path) -> str:
     return f"{name:<26} {count:>4} results   {headline(folder / f'{name}.toml')}"
 
 
+def headline(path: Path) -> str:
+    """The first line of an experiment's opening comment."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
 def _kept(name: str, root: Path) -> Path:
     return root / "benchmarks" / "results" / f"{name}.jsonl"
 
@@ -112,4 +118,5 @@ def _warning_line(message: Warning | str, category: type[Warning], *_: Any) -> N
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("VLPROMPT_SHARED", "../shared")
     sys.exit(main())

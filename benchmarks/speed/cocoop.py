@@ -55,7 +55,7 @@ class Step:
 
 
 # 500 classes would keep 10 GB and take a minute on the plain side.
-FULL = (Setting(100, 1, rounds=2, faster=12), Setting(100, 8, rounds=1, faster=12, memory=0.1))
+FULL = (Setting(100, 1, rounds=1, faster=12), Setting(100, 8, rounds=1, faster=12, memory=0.1))
 QUICK = (Setting(20, 1, rounds=1), Setting(20, 3, rounds=1))
 
 

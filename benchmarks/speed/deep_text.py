@@ -53,7 +53,7 @@ class Side:
         return backward(self.learner.text()[0], self.prompts, above)
 
 
-FULL, QUICK = Setting(100, rounds=2, faster=8), Setting(20, rounds=1)
+FULL, QUICK = Setting(100, rounds=1, faster=8), Setting(20, rounds=1)
 
 
 def run(quick: bool = False) -> Iterator[Record]:

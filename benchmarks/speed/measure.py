@@ -7,7 +7,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from benchmarks.speed import compare
 from vlprompt.backbones.products import fast_products
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "speed.jsonl"
@@ -42,21 +44,49 @@ class Record:
 Run = Callable[[bool], Iterable[Record]]
 
 
-def main(run: Run, arguments: Sequence[str] | None = None) -> int:
-    """Take a benchmark's measurements, print them and add them to the results; 1 where one misses its target."""
+def main(run: Run, arguments: Sequence[str] | None = None, *, as_fit_does: bool = False) -> int:
+    """Take a benchmark's measurements, print them and add them to the results.
+
+    Args:
+        run: The benchmark.
+        arguments: Instead of those of the process.
+        as_fit_does: Multiply by `fast_products`; otherwise as torch does by itself, so that two sides that are
+            compared multiply alike and a ratio is the method's own.
+
+    Returns:
+        1 where a measurement misses its target or a ratio fell by more than 15 %, else 0.
+    """
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--quick", action="store_true", help="a tiny model, few classes: seconds; nothing is kept")
     parser.add_argument("--results", type=Path, help=f"where to add lines (default: {RESULTS.name}, none if quick)")
     asked = parser.parse_args(arguments)
     path = asked.results or (None if asked.quick else RESULTS)
-    missed = 0
-    with fast_products():  # both sides of a comparison, as `fit` and `evaluate` do
+    known = [] if asked.quick else compare.committed(RESULTS)
+    faults = 0
+    with fast_products() if as_fit_does else torchs_products():
         for record in run(asked.quick):
-            print(shown(record), flush=True)
-            missed += len(record.missed)
+            line = line_of(record)
+            slower = compare.fallen(line, known)
+            print("\n  SLOWER: ".join([shown(record), *slower]), flush=True)
+            faults += len(record.missed) + len(slower)
             if path:
-                append(path, record)
-    return int(missed > 0)
+                append(path, line)
+    return int(faults > 0)
+
+
+@contextmanager
+def torchs_products() -> Iterator[None]:
+    """While open, torch multiplies by the library it chooses itself, in `fit` and `evaluate` too."""
+    setting: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    before = getattr(setting, "fp32_precision", None)
+    if before is None:
+        yield
+        return
+    setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before
 
 
 def shown(record: Record) -> str:
@@ -66,9 +96,9 @@ def shown(record: Record) -> str:
     return "\n  MISSED: ".join([f"{record.benchmark} ({setting}): {figures}", *record.missed])
 
 
-def append(path: Path, record: Record) -> None:
-    """Add a record to a file of JSON lines, with the date and the machine."""
-    line = {
+def line_of(record: Record) -> dict[str, Any]:
+    """A record as it is kept: with the date and the machine."""
+    return {
         "benchmark": record.benchmark,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -76,6 +106,10 @@ def append(path: Path, record: Record) -> None:
         "figures": dict(record.figures),
         "missed": list(record.missed),
     }
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to a file of JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -152,3 +186,10 @@ def peak_memory_gb() -> float:
     """The largest resident memory that this process has had so far, in 10^9 bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def matrix_rate(side: int = 3072, times: int = 4, dtype: torch.dtype = torch.float32) -> float:
+    """The best rate of a product of a large square matrix with itself, in GFLOP/s."""
+    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(2)).to(dtype)
+    best = min(in_turn([(lambda: matrix @ matrix, 1)], 1)[0][0] for _ in range(times))
+    return 2 * side**3 / best / 1e9

@@ -1,9 +1,12 @@
 """The models that are measured: their weights are random, which changes no time."""
 
+from typing import Any
+
 import open_clip
+import timm
 import torch
 
-from vlprompt.backbones import Clip, load_clip
+from vlprompt.backbones import Clip, Vit, load_clip
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.data.transforms import Preprocess
 
@@ -20,3 +23,13 @@ def model(quick: bool) -> Clip:
         small = open_clip.CLIP(64, dict(VISION), dict(TEXT))
     tokenizer = Tokenizer(open_clip.SimpleTokenizer(), 77)
     return Clip(small, tokenizer, Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), name="small")
+
+
+def vit(quick: bool) -> Vit:
+    """The ViT-B/16 of timm, or a small one."""
+    sizes: dict[str, Any] = {"img_size": 32, "embed_dim": 48, "depth": 3, "num_heads": 3} if quick else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = timm.create_model("vit_base_patch16_224", **sizes)
+    side = sizes.get("img_size", 224)
+    return Vit(made, Preprocess(side, (0.5,) * 3, (0.5,) * 3), name="vit_base_patch16_224")

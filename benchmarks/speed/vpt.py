@@ -13,15 +13,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.measure import Record, in_turn, main
+from benchmarks.speed.models import vit
 from vlprompt.backbones import Vit
 from vlprompt.data.batch import Batch
-from vlprompt.data.transforms import Preprocess
 from vlprompt.learners import VPT, Linear, VPTConfig
 
 AGREEMENT = 1e-4  # of the largest entry
@@ -32,8 +31,8 @@ LINEAR_TARGET = 20.0
 
 def run(quick: bool = False) -> Iterator[Record]:
     """Measure every number of prompts, and the linear head."""
-    vit, images = model(quick), 2 if quick else 8
-    size = vit.preprocess.size
+    backbone, images = vit(quick), 2 if quick else 8
+    size = backbone.preprocess.size
     random = torch.Generator().manual_seed(0)
     batch = Batch(
         labels=torch.randint(CLASSES, (images,), generator=random),
@@ -41,23 +40,13 @@ def run(quick: bool = False) -> Iterator[Record]:
         images=torch.randn(images, 3, size, size, generator=random),
     )
     for prompts, target in ((50, 0.0),) if quick else TARGETS.items():
-        yield step(vit, batch, prompts, target, rounds=2 if quick else 5)
-    yield linear(vit, batch, 0.0 if quick else LINEAR_TARGET, rounds=2 if quick else 3)
+        yield step(backbone, batch, prompts, target, rounds=2)
+    yield linear(backbone, batch, 0.0 if quick else LINEAR_TARGET, rounds=2 if quick else 3)
 
 
-def model(quick: bool) -> Vit:
-    """ViT-B/16 with random weights, or a small one."""
-    sizes: dict[str, Any] = {"img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 3} if quick else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = timm.create_model("vit_base_patch16_224", **sizes)
-    side = sizes.get("img_size", 224)
-    return Vit(made, Preprocess(side, (0.5,) * 3, (0.5,) * 3), name="vit_base_patch16_224")
-
-
-def step(vit: Vit, batch: Batch, prompts: int, target: float, rounds: int) -> Record:
+def step(backbone: Vit, batch: Batch, prompts: int, target: float, rounds: int) -> Record:
     """Both sides in turn, at so many prompts in each layer."""
-    learner = VPT(vit, [f"class {n}" for n in range(CLASSES)], VPTConfig(n_prompts=prompts))
+    learner = VPT(backbone, [f"class {n}" for n in range(CLASSES)], VPTConfig(n_prompts=prompts))
     learner.train()
     sides = (lambda: trained(learner, learner(batch), batch), lambda: trained(learner, plain(learner, batch), batch))
     for side in sides:  # the first call of each is slower
@@ -74,7 +63,7 @@ def step(vit: Vit, batch: Batch, prompts: int, target: float, rounds: int) -> Re
     missed = [f"times_faster is {slow / own:.3g}, wanted {target:g}"] * (slow / own < target)
     names = ("scores_apart", "gradient_apart")
     missed += [f"{name} is {figures[name]:.3g}, wanted {AGREEMENT:g}" for name in names if figures[name] > AGREEMENT]
-    about = {"model": vit.name, "prompts": prompts, "batch": len(batch), "rounds": rounds}
+    about = {"model": backbone.name, "prompts": prompts, "batch": len(batch), "rounds": rounds}
     return Record("vpt", about, figures, missed)
 
 
@@ -98,15 +87,15 @@ def plain(learner: VPT, batch: Batch) -> Any:
     return learner.head(net.norm(x)[:, 0])
 
 
-def linear(vit: Vit, batch: Batch, target: float, rounds: int) -> Record:
+def linear(backbone: Vit, batch: Batch, target: float, rounds: int) -> Record:
     """A step of the linear head from stored features, and one that encodes its images first."""
-    learner = Linear(vit, [f"class {n}" for n in range(CLASSES)])
+    learner = Linear(backbone, [f"class {n}" for n in range(CLASSES)])
     assert batch.images is not None
     images = batch.images
 
     def encoded() -> Tensor:
         with torch.no_grad():
-            return vit.encode_image(images)
+            return backbone.encode_image(images)
 
     stored = Batch(batch.labels, batch.index, features=encoded())
     sides = (
@@ -115,7 +104,7 @@ def linear(vit: Vit, batch: Batch, target: float, rounds: int) -> Record:
     )
     (own, _), (slow, _) = in_turn([(sides[0], 10), (sides[1], 1)], rounds)
     missed = [f"times_faster is {slow / own:.3g}, wanted {target:g}"] * (slow / own < target)
-    about = {"model": vit.name, "learner": "linear", "batch": len(batch), "rounds": rounds}
+    about = {"model": backbone.name, "learner": "linear", "batch": len(batch), "rounds": rounds}
     return Record("vpt", about, {"ours_s": own, "plain_s": slow, "times_faster": slow / own}, missed)
 
 

@@ -96,4 +96,4 @@ def training(name: str, transform: Transform, examples: list[Example], vit: Vit,
 
 
 if __name__ == "__main__":
-    sys.exit(main(run))
+    sys.exit(main(run, as_fit_does=True))

@@ -15,7 +15,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vlprompt.backbones import image_layers
-from vlprompt.backbones.adapted import twin
+from vlprompt.backbones.adapted import AdaptedAttention, twin
 from vlprompt.backbones.clip import Clip
 from vlprompt.backbones.image_layers import attention
 from vlprompt.backbones.image_tokens import ImageTokens
@@ -369,6 +369,16 @@ def test_a_twin_that_was_made_later_prompts_its_own_modules() -> None:
     other = twin(clip)
     assert other.image_tokens.tower.visual is other.model.visual
     assert other.image_tokens.tower.visual is not clip.model.visual
+
+
+def test_a_twin_is_taken_apart_before_anything_is_added_to_it() -> None:
+    other = twin(small_clip(VIT))
+    for block in other.model.visual.transformer.resblocks:
+        block.attn = AdaptedAttention(block.attn, lambda x: torch.randn(*x.shape[:-1], 3 * x.shape[-1]))
+    state = torch.random.get_rng_state()
+    assert other.in_steps
+    assert None not in other.image_tokens.steps
+    assert torch.equal(torch.random.get_rng_state(), state), "finding out took random numbers of a training"
 
 
 def test_a_clip_without_tokens_works_until_it_is_prompted() -> None:

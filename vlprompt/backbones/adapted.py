@@ -19,7 +19,8 @@ B = TypeVar("B", Clip, Vit)
 
 def twin(backbone: B) -> B:
     """A backbone with modules of its own around the same frozen tensors: changing it does not touch the other."""
-    _ = backbone.fingerprint  # of the weights both share, computed once
+    # Found out once, on the library's own modules: the fingerprint of the weights, and whether steps give the same.
+    _ = backbone.fingerprint, backbone.in_steps
     shared = [*chain(backbone.parameters(), backbone.buffers()), getattr(backbone, "tokenizer", None)]
     return copy.deepcopy(backbone, {id(each): each for each in shared})
 

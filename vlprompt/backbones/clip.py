@@ -122,7 +122,7 @@ class Clip(nn.Module):
         return ImageTokens(self.model.visual)
 
     @cached_property
-    def _in_steps(self) -> bool:
+    def in_steps(self) -> bool:
         """Whether the image tower can be run step by step, which costs less than its own forward."""
         return can_be_taken_apart(lambda: self.image_tokens)
 
@@ -156,7 +156,7 @@ class Clip(nn.Module):
         Raises:
             VlpromptError: There are prompts, and the image tower cannot take them.
         """
-        if prompt.tokens or prompt.prefixes or self._in_steps:
+        if prompt.tokens or prompt.prefixes or self.in_steps:
             return self.image_tokens(images.to(self.device), prompt)
         features = self.model.encode_image(images.to(self.device, self.dtype), normalize=False)
         return at_least_float32(first_of(features))

@@ -68,7 +68,7 @@ class Vit(nn.Module):
         return ImageTokens(self.model)
 
     @cached_property
-    def _in_steps(self) -> bool:
+    def in_steps(self) -> bool:
         """Whether it can be run step by step, which costs less than its own forward."""
         return can_be_taken_apart(lambda: self.image_tokens)
 
@@ -93,6 +93,6 @@ class Vit(nn.Module):
             VlpromptError: There are prompts, and the model cannot take them.
         """
         images = images.to(self.device, self.dtype)
-        if prompt.tokens or prompt.prefixes or self._in_steps:
+        if prompt.tokens or prompt.prefixes or self.in_steps:
             return self.image_tokens(images, prompt)
         return at_least_float32(self.model(images))

@@ -43,6 +43,12 @@ class Batch:
         count = torch.arange(len(texts))
         return cls(torch.full_like(count, -1), count, texts=texts)
 
+    def part(self, rows: Tensor) -> "Batch":
+        """Some of the examples, by their rows (n,) here; the unlabelled ones beside them stay as they are."""
+        held = {name: value[rows.to(value.device)] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        texts = None if self.texts is None else tuple(self.texts[row] for row in rows.tolist())
+        return replace(self, **held, texts=texts)  # type: ignore[arg-type]
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | Batch)}

@@ -7,7 +7,7 @@ is noticed.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,16 +94,17 @@ class FeatureStore:
         digests = self._digests(images, examples, bad, progress)
         jobs = [(i, seed) for i, seed in enumerate(_seeds(transform, digests, seeds)) if digests[i]]
         keys = {i: _key(space, transform.key, digests[i], seed) for i, seed in jobs}
-        rows = self._rows.read(sorted(set(keys.values())))
-        first = {keys[i]: (i, seed) for i, seed in reversed(jobs)}  # the same image twice is encoded once
-        missing = sorted(job for key, job in first.items() if key not in rows)
-        with _bar("encode images", len(missing), progress) as bar:
-            for done in _decoded(ImageTensors(images, examples, transform), missing, batch_size, workers):
-                bad.note(done.bad)
-                new = {keys[i]: row for i, row in _encoded(encode, done, batch_size, bad).items()}
-                self._rows.write(space, new)
-                rows |= new
-                bar.update(len(new) + len(done.bad))
+        rows = self._rows.read(wanted := sorted(set(keys.values())))
+        if len(rows) < len(wanted):
+            with self._rows.alone(wanted):  # another process that wants the same images is waited for, not doubled
+                rows = self._rows.read(wanted)
+                missing = _first_of_each(jobs, keys, rows)
+                parts = _decoded(ImageTensors(images, examples, transform), missing, batch_size, workers)
+                for done in _shown(parts, len(missing), progress):
+                    bad.note(done.bad)
+                    new = {keys[i]: row for i, row in _encoded(encode, done, batch_size, bad).items()}
+                    self._rows.write(space, new)
+                    rows |= new
         bad.report()
         return _stacked([rows.get(keys.get(i, b"")) for i in range(len(examples))])
 
@@ -221,6 +222,20 @@ def _seeds(transform: Transform, digests: Sequence[str], seeds: Sequence[int] | 
 def _key(space: str, transform: str, digest: str, seed: int) -> bytes:
     """32 bytes that are equal only where the features are."""
     return hashlib.blake2b(repr((space, transform, digest, seed)).encode(), digest_size=32).digest()
+
+
+def _first_of_each(jobs: Sequence[Job], keys: Mapping[int, bytes], known: Mapping[bytes, bytes]) -> list[Job]:
+    """The jobs whose rows are not known, in order; the same image twice is one job."""
+    first = {keys[i]: (i, seed) for i, seed in reversed(jobs)}
+    return sorted(job for key, job in first.items() if key not in known)
+
+
+def _shown(parts: Iterable[Decoded], total: int, progress: bool) -> Iterator[Decoded]:
+    """The same parts, with a progress bar over their images."""
+    with _bar("encode images", total, progress) as bar:
+        for done in parts:
+            yield done
+            bar.update(len(done.positions) + len(done.bad))
 
 
 def _decoded(tensors: ImageTensors, jobs: Sequence[Job], batch_size: int, workers: int) -> Iterator[Decoded]:

@@ -6,15 +6,17 @@ one operation, so that no worker process inherits it. Every operation is one tra
 whole rows, and two programs can write at once.
 """
 
+import hashlib
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vlprompt.errors import warn
+from vlprompt.locks import alone
 
 FORMAT = 0x564C5031  # "VLP1", in SQLite's user_version
 WAIT = 60.0  # seconds to wait for another program's transaction
@@ -78,6 +80,16 @@ class Rows:
         statement = "INSERT OR REPLACE INTO files VALUES (?, ?)"
         if digests:
             self._change(lambda database: _many(database, statement, digests.items()))
+
+    @contextmanager
+    def alone(self, keys: Sequence[bytes]) -> Iterator[None]:
+        """While rows are made: no other process is inside with the same keys. Without a lock where none can be kept."""
+        with ExitStack() as stack:
+            if self._writes:
+                name = hashlib.blake2b(b"".join(keys), digest_size=8).hexdigest()
+                with suppress(OSError):
+                    stack.enter_context(alone(self.file.with_name(f"{self.file.stem}.{name}.lock")))
+            yield
 
     def count(self) -> dict[str, int]:
         """Rows in each space."""

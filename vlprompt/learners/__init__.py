@@ -270,6 +270,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in inside
     if origin is tuple:
         return isinstance(value, list | tuple) and all(_fits(x, inside[0]) for x in value)
+    if origin is dict:
+        return isinstance(value, dict)
     if origin is not None or not isinstance(hint, type):
         return any(_fits(value, x) for x in inside)
     if hint is float:
@@ -280,6 +282,10 @@ def _fits(value: Any, hint: Any) -> bool:
 def _described(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(repr(value) for value in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"a list, each {_described(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return "a table"
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))
 
 

@@ -85,6 +85,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B]):
     adapts: bool = False  # whether it also learns from a task's unlabelled examples
     in_order: ClassVar[bool] = False  # whether `prepare` wants the training set in order, and validation data
     features_too: ClassVar[bool] = False  # whether batches of images hold the frozen model's features of them too
+    keeps_whole_batches: ClassVar[str] = ""  # why a batch's gradient is no mean of its parts'; empty where it is
     online: ClassVar[bool] = False  # whether an answer depends on the images judged before it, see `forget`
 
     def __init__(self, backbone: B, classes: Sequence[str], config: Any, *, seed: int = 0) -> None:

@@ -78,6 +78,7 @@ class DAPLConfig:
 class DAPL(PromptLearner[Clip]):
     """A context for all domains and one for each; the target's is learned from pseudo-labels."""
 
+    keeps_whole_batches = "its loss weighs a batch's labelled against its unlabelled images"
     reads = Reads.FEATURES
     adapts = True
     frozen: Tensor  # (C, E) normalised text features of the zero-shot head

@@ -37,6 +37,7 @@ class MLPConfig:
 class MLP(Headed[Vit | Clip]):
     """Hidden layers as wide as the features, and a linear one."""
 
+    keeps_whole_batches = "its batch norms look at a whole batch"
     reads = Reads.FEATURES
     takes = (Vit, Clip)
 

@@ -49,6 +49,7 @@ class ProGradConfig:
 class ProGrad(PromptLearner[Clip]):
     """One learned context for all classes; its gradient never works against the zero-shot model."""
 
+    keeps_whole_batches = "it projects the gradient of a whole batch"
     reads = Reads.FEATURES
     frozen: Tensor  # (C, E) normalised text features of the zero-shot model
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
-from vlprompt.learners.base import Reads
 from vlprompt.results import Result
 from vlprompt.runner import Bench, Entry
 
@@ -42,7 +41,7 @@ def run(
     for entry in entries:
         bench.check(entry, task, {"": task})
     for entry in entries:
-        adapts = entry.kind.reads is Reads.VIEWS
+        adapts = entry.adapts
         for seed in seeds if adapts or entry.learns else (0,):
             drawn = task.few_shot(shots, seed) if entry.learns else task
             stream = in_stream_order(drawn, seed) if entry.kind.online else drawn

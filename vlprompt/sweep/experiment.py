@@ -3,7 +3,8 @@
 import os
 import string
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,17 @@ from vlprompt.recipe import TrainConfig
 from vlprompt.runner import Entry
 
 FEW_SHOT, TRANSFER, ADAPTATION = "few_shot", ("cross_dataset", "domain_shift"), "domain_adaptation"
-PROTOCOLS = (FEW_SHOT, "base_to_new", *TRANSFER, "zero_shot", ADAPTATION, "test_time")
+TEST_TIME = "test_time"
+TAKES: Mapping[str, frozenset[str]] = {  # what only some protocols take
+    FEW_SHOT: frozenset({"shots", "seeds", "grid"}),
+    "base_to_new": frozenset({"shots", "seeds"}),
+    **{protocol: frozenset({"shots", "seeds", "targets"}) for protocol in TRANSFER},
+    "zero_shot": frozenset(),
+    ADAPTATION: frozenset({"seeds", "pseudo", "pairs"}),
+    TEST_TIME: frozenset({"shots", "seeds", "shares"}),
+}
+OWN = frozenset[str]().union(*TAKES.values())
 PART = ("learners", "pseudo", "shots", "seeds", "set", "grid")  # what a part may change
-SHARED = {"VLPROMPT_SHARED": "../shared"}  # variables that have a value without being set
 
 
 @dataclass(frozen=True)
@@ -34,56 +43,71 @@ class Experiment:
         pseudo: For domain_adaptation, learners that are trained on the target's pseudo-labels.
         pairs: For domain_adaptation, as on the command line: "amazon:dslr"; left out, every ordered pair.
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
-        root: The folder that holds the data.
+        root: The folder that holds the data; empty, as on the command line.
         backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH".
         pretrained: Its weights.
+        precision: fp32 or bf16.
+        device: cpu, cuda, mps.
         shots: Images a class: several for few_shot, one number for the others; left out, what the protocol takes.
         seeds: Of everything random; left out, what the protocol takes.
         set: Changed settings, by learner, or of training under "train".
         grid: For few_shot, training settings to search on held-out images: {"lr": [0.1, 1.0]}.
+        shares: For test_time in a sweep, parts to cut each stream of test images into, see `vlprompt.shares`.
         part: More rows of the same table in settings of their own: tables of `learners`, and of `pseudo`, `shots`,
             `seeds`, `set` and `grid` where they differ.
     """
 
     protocol: str
     task: str
-    learners: list  # of texts, as TOML gives them; make_config checks the outermost type, __post_init__ the rest
-    pseudo: list = field(default_factory=list)
-    pairs: list = field(default_factory=list)
-    targets: list = field(default_factory=list)
-    root: str = "$VLPROMPT_SHARED/data"
+    learners: tuple[str, ...]  # a list, as TOML gives it, does as well
+    pseudo: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    root: str = ""
     backbone: str = "tiny"
     pretrained: str = ""
-    shots: list | int | None = None
-    seeds: list = field(default_factory=list)
-    set: dict = field(default_factory=dict)
-    grid: dict = field(default_factory=dict)
-    part: list = field(default_factory=list)
+    precision: str = "fp32"
+    device: str = "cpu"
+    shots: tuple[int, ...] | int | None = None
+    seeds: tuple[int, ...] = ()
+    set: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    shares: int = 1
+    part: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can be seen to be wrong before data or a model is opened."""
-        if self.protocol not in PROTOCOLS:
-            raise unknown("protocol", self.protocol, PROTOCOLS)
-        for name, kind in (("learners", str), ("pseudo", str), ("pairs", str), ("targets", str), ("seeds", int)):
-            if not all(type(item) is kind for item in getattr(self, name)):
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a list of {kind.__name__}.")
-        if bool(self.targets) != (self.protocol in TRANSFER):
-            raise UsageError(f"{self.protocol} {'needs' if self.protocol in TRANSFER else 'takes no'} targets.")
-        if (self.pseudo or self.pairs) and self.protocol != ADAPTATION:
-            raise UsageError(f"{self.protocol} takes no pseudo and no pairs; {ADAPTATION} does.")
-        listed = all(isinstance(tried, list) for tried in self.grid.values())
-        if self.grid and not (listed and self.protocol == FEW_SHOT):
-            raise UsageError(f"grid is {self.grid!r}; it is for {FEW_SHOT}, a list of values for each setting.")
+        if self.protocol not in TAKES:
+            raise unknown("protocol", self.protocol, TAKES)
+        for key in sorted(OWN - TAKES[self.protocol] - {"shots", "shares"}):
+            if getattr(self, key):
+                able = [protocol for protocol, keys in TAKES.items() if key in keys]
+                raise UsageError(f"{self.protocol} takes no {key}; {', '.join(able)} can use it.")
+        if "targets" in TAKES[self.protocol] and not self.targets:
+            raise UsageError(f"{self.protocol} needs targets.")
+        if not all(isinstance(tried, list) for tried in self.grid.values()):
+            raise UsageError(f"grid is {self.grid!r}; it must be a list of values for each setting.")
         self._check_shots()
         self._check_settings()
+        self._check_shares()
         self.parts()
 
     def _check_shots(self) -> None:
         several = self.protocol == FEW_SHOT
-        none = self.protocol in ("zero_shot", ADAPTATION)
-        if self.shots is not None and (none or isinstance(self.shots, list) != several):
+        none = "shots" not in TAKES[self.protocol]
+        if self.shots is not None and (none or isinstance(self.shots, int) == several):
             needed = "left out" if none else "a list of numbers" if several else "one number"
             raise UsageError(f"shots is {self.shots!r}; for {self.protocol} it must be {needed}.")
+
+    def _check_shares(self) -> None:
+        if self.shares < 1 or (self.shares > 1 and self.protocol != TEST_TIME):
+            raise UsageError(f"shares is {self.shares}; it must be 1 or more, and more than 1 only for {TEST_TIME}.")
+        online = [entry.method for entry in self.entries() if entry.kind.online]
+        if self.shares > 1 and online:
+            raise UsageError(
+                f"{online[0]} is online: what it says of an image depends on the images before it, so its stream "
+                "cannot be cut into shares; give it a part of its own with shares = 1."
+            )
 
     def _check_settings(self) -> None:
         entries = (*self.entries(), *self.entries(self.pseudo))
@@ -105,32 +129,37 @@ class Experiment:
         Raises:
             UsageError: A part is no table, changes what makes the experiment one, or cannot run.
         """
-        whole = replace(self, part=[]) if self.part else self
+        whole = replace(self, part=()) if self.part else self
         for part in self.part:
-            if not isinstance(part, dict) or "learners" not in part or part.keys() - PART:
+            if "learners" not in part or part.keys() - PART:
                 raise UsageError(f"part is {part!r}; it must be a table of learners, and of {', '.join(PART[1:])}.")
         return [whole, *(make_config(Experiment, {**vars(whole), **part}) for part in self.part)]
 
     @property
     def training(self) -> Mapping[str, Any]:
         """Training settings that replace those of the recipes."""
-        return self.set.get("train", {})
+        training: Mapping[str, Any] = self.set.get("train", {})
+        return training
 
     def open_backbone(self) -> Clip | Vit:
         """The frozen model; raises VlpromptError where it is not on this machine."""
-        return load_backbone(expand(self.backbone), self.pretrained)
+        name = expand(self.backbone)
+        return load_backbone(name, self.pretrained, precision=self.precision, device=self.device)
 
-    def open_task(self, what: str) -> Task:
-        """A task by name or folder; raises VlpromptError where it is not on this machine."""
+    def open_tasks(self) -> list[Task]:
+        """The task and the targets; raises VlpromptError where one is not on this machine."""
+        return [self._open(what) for what in (self.task, *self.targets)]
+
+    def _open(self, what: str) -> Task:
         root = Path(expand(self.root))
+        known = what.partition("/")[0] in catalog.names()
+        where, within = (what, root if self.root else None) if known else (str(root / what), None)
         if self.protocol == ADAPTATION:
-            return catalog.open_domains(what if what in catalog.names() else str(root / what), root)
-        if what in catalog.names():
-            task = catalog.open_task(what, root)
-            return task.whole() if (self.protocol, what) == ("zero_shot", "digits") else task
-        if (root / what).is_dir():
-            return Task.from_folder(root / what)
-        raise VlpromptError(f"no folder {root / what}, and no data set of that name.")
+            return catalog.open_domains(where, within)
+        if not (known or (root / what).exists()):
+            raise VlpromptError(f"no folder {root / what}, and no data set of that name.")
+        task = catalog.open_task(where, within)
+        return task.whole() if (self.protocol, what) == ("zero_shot", "digits") else task
 
 
 def read(path: Path) -> Experiment:
@@ -139,19 +168,31 @@ def read(path: Path) -> Experiment:
     Raises:
         UsageError: One line for what is wrong with it, the nearest names first.
     """
+    with mistakes_in(path):
+        experiment: Experiment = make_config(Experiment, toml(path))
+        return experiment
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def mistakes_in(path: Path) -> Iterator[None]:
+    """Make one line with the file's name of whatever is wrong in it.
+
+    Raises:
+        UsageError: There was something.
+    """
     try:
-        return make_config(Experiment, tomllib.loads(path.read_text(encoding="utf-8")))
+        yield
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path.name} is not TOML that can be read: {str(error).splitlines()[0]}.") from error
     except TypeError as error:  # a key that must be there is not
         raise UsageError(f"{path.name}: {str(error).replace('Experiment.__init__() ', '')}.") from error
-
-
-def headline(path: Path) -> str:
-    """The first line of an experiment's opening comment."""
-    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def expand(text: str) -> str:
@@ -161,6 +202,6 @@ def expand(text: str) -> str:
         VlpromptError: One is not set.
     """
     try:
-        return string.Template(text).substitute(SHARED | dict(os.environ))
+        return string.Template(text).substitute(os.environ)
     except (KeyError, ValueError) as error:
         raise VlpromptError(f"{text!r} names a variable that is not set ({error}).") from error
