@@ -11,10 +11,10 @@ import torch
 import vlprompt as vp
 from vlprompt import feed, learners
 from vlprompt.data.features import FeatureStore
-from vlprompt.learners.base import PromptLearner, Reads
+from vlprompt.learners.base import PromptLearner
 
 pytestmark = pytest.mark.filterwarnings("ignore::vlprompt.errors.VlpromptWarning")  # of ensembles of few texts
-METHODS = [name for name in learners.names() if learners.learner_class(name).reads is Reads.TEXT]
+METHODS = [name for name in learners.names() if vp.LanguageModel in learners.learner_class(name).takes]
 ROWS = tuple(vp.Example(vp.Text.of(text=f"the {noun} was {word} ." + " and i saw it" * (number % 3)), label)
              for number, noun in enumerate(("film", "story", "actor"))
              for label, word in enumerate(("dull", "fine")))  # fmt: skip
@@ -22,7 +22,8 @@ UNLABELLED = tuple(replace(row, label=-1) for row in ROWS)
 TASK = vp.Task(
     "opinions", ("no", "yes"), ("{text} it was {mask}",), ROWS, (), ROWS, UNLABELLED, words=(("bad",), ("good",))
 )
-SMALL = {"length": 4, "steps": 2, "repetitions": 1, "generations": 2, "growth": 1.5, "samples": 2}
+SMALL = {"length": 4, "middle": 8, "candidates": 8, "samples": 2}
+SMALL |= {"steps": 2, "repetitions": 1, "generations": 2, "growth": 1.5}  # of what trains models of its own inside
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def test_it_trains_answers_and_is_kept(
     assert scores.shape == (len(ROWS), 2)
     assert scores.dtype == torch.float32
     assert scores.isfinite().all()
+    assert not torch.equal(scores[0], scores[1]), "it reads the text"
     alone = torch.cat([learner.predict(learner.opened([row.item])) for row in ROWS])
     near = 1e-4 if precision == "fp32" else 0.25
     torch.testing.assert_close(alone, scores, rtol=near, atol=near * float(scores.abs().max()))

@@ -68,7 +68,8 @@ def test_label_words_blanks_and_slots(name: str, tiny_lm: Make) -> None:
     lm = tiny_lm(name)
     said = one_line(lambda: prompt(lm, "{text} {mask}", ("greatly", "good")))
     assert "label word ' greatly' of class 'no' is" in said
-    assert "give a word of one piece, or say which pieces count: pieces='first', 'mean' or 'max'." in said
+    whole = "left_to_right" if lm.kind == "causal" else "masks"
+    assert f"or say what to do: pieces={whole!r} (all of them count), 'first', 'mean' or 'max' (one blank)." in said
     assert "column 15: a second {mask}; a cloze has one blank" in one_line(lambda: prompt(lm, "{text} {mask} {mask}"))
     said = one_line(lambda: prompt(lm, "{text} it"))
     assert "column 10: no {mask}; a cloze has one blank, as in '{text} It was {mask}.'" in said

@@ -39,7 +39,7 @@ def encoded(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(texts))
         return run(texts, *rest, **more)
 
-    monkeypatch.setattr(lm, "_run", counted)
+    monkeypatch.setattr(lm, "run", counted)
     return seen
 
 
