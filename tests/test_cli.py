@@ -196,7 +196,8 @@ def test_words_and_triggers_are_found_and_shown(
     tmp_path: Path, reviews: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = ["--learners", "label_words", "autoprompt", "soft_verbalizer", "prompt_tuning", "text_linear"]
-    small = ["--set", "autoprompt.candidates=4", "label_words.candidates=6", "prompt_tuning.length=3", "train.epochs=2"]
+    small = ["--set", "autoprompt.candidates=4", "label_words.candidates=6", "prompt_tuning.length=3", "train.epochs=2",
+             "train.lr=0.001"]  # fmt: skip
     cli.main(["cloze", *reviews, "--words", "bad", "good", *rows, *small, "--shots", "2", "--seeds", "13", "--json"])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["learner"] for line in found] == rows[1:]

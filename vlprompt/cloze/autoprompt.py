@@ -57,6 +57,7 @@ class AutoPrompt(ClozeLearner):
 
     one_blank = True
     in_order = True
+    keeps_whole_batches = "it sums up gradients and judges words over whole batches"
     config: AutoPromptConfig
 
     def __init__(

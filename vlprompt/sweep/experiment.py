@@ -12,7 +12,7 @@ from typing import Any
 from vlprompt.backbones import Clip, LanguageModel, Vit, load_lm
 from vlprompt.backbones.loading import load_backbone
 from vlprompt.data import catalog
-from vlprompt.data.task import Task
+from vlprompt.data.task import Task, set_aside
 from vlprompt.errors import UsageError, VlpromptError, unknown
 from vlprompt.learners import make_config
 from vlprompt.recipe import TrainConfig
@@ -51,6 +51,7 @@ class Experiment:
         targets: For cross_dataset and domain_shift, tasks to judge on besides.
         root: The folder that holds the data; empty, as on the command line.
         backbone: As on the command line: "tiny", "ViT-B-16", "local-dir:PATH"; a language model for clozes.
+        unlabelled: Of texts, so many for training lose their labels; pet and ipet learn from such.
         pretrained: Its weights.
         precision: fp32 or bf16.
         device: cpu, cuda, mps.
@@ -74,6 +75,7 @@ class Experiment:
     targets: tuple[str, ...] = ()
     root: str = ""
     backbone: str = "tiny"
+    unlabelled: int = 0
     pretrained: str = ""
     precision: str = "fp32"
     device: str = "cpu"
@@ -180,7 +182,8 @@ class Experiment:
         known = what.partition("/")[0] in catalog.names()
         where, within = (what, root if self.root else None) if known else (str(root / what), None)
         if self.of_texts:
-            return catalog.open_texts(where, within)
+            task = catalog.open_texts(where, within)
+            return set_aside(task, self.unlabelled) if self.unlabelled else task
         if self.protocol == ADAPTATION or self.stream.get("domains"):
             return catalog.open_domains(where, within)
         if not (known or (root / what).exists()):
