@@ -148,7 +148,8 @@ def measured(
     name: str, part: str, call: Callable[[], Any], batch: int, rate: float, sizes: Sizes, target: float
 ) -> Record:
     """One part of one learner; the best of its times, since others only take it up."""
-    with FlopCounterMode(display=False) as counter:  # the warm-up too
+    call()  # what is made once and kept is not counted
+    with FlopCounterMode(display=False) as counter:
         call()
     began = time.perf_counter()
     call()
