@@ -32,7 +32,7 @@ def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> Us
     close = [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.4)]
     rest = [name for name in names if name not in close]
     listed = ", ".join((close + rest)[:12]) + (", ..." if len(names) > 12 else "")
-    guess = f"; did you mean {close[0]!r}?" if close else ""
+    guess = f"; did you mean {close[0]!r}?" if close else "."
     return UsageError(f"unknown {kind} {given!r}{guess} Known: {listed}.{' ' + hint if hint else ''}")
 
 
