@@ -94,5 +94,5 @@ def test_a_prefix_takes_room(tiny_lm: Make) -> None:
 
 
 def test_an_example_without_a_field_is_refused(tiny_lm: Make) -> None:
-    with pytest.raises(UsageError, match="column 1: unknown slot 'text'. Known: mask, sentence"):
+    with pytest.raises(UsageError, match=r"column 1: unknown slot 'text'\. Known: mask, sentence"):
         Renderer(Template("{text} {mask}"), tiny_lm("bert"))([{"sentence": "it was"}])
