@@ -96,15 +96,15 @@ def test_the_quick_soft_verbalizer_learns_the_same_from_states_that_are_kept(mon
     assert not record.missed
     assert record.figures["times_faster"] > 1
     made = soft_verbalizer.learner
+    starts = iter([0.0, 0.1])
 
     def other(lm: Any, task: Any) -> Any:
         learner = made(lm, task)
-        learner.vectors.data += torch.rand(()) * 0.1
+        learner.vectors.data += next(starts)
         return learner
 
     monkeypatch.setattr(soft_verbalizer, "learner", other)
-    with torch.random.fork_rng(devices=[]):
-        (record,) = soft_verbalizer.run(quick=True)
+    (record,) = soft_verbalizer.run(quick=True)
     assert any("vectors_apart" in line for line in record.missed)
 
 
