@@ -211,3 +211,54 @@ def test_arbitrary_blanks_are_words_only_and_fifteen_in_a_hundred(tiny_lm: Make)
         found = weighed.loss(both)
     expected = 0.25 * learner.loss(batch()) + 0.75 * learner.blank_loss(guessed, wanted)
     torch.testing.assert_close(found, expected)
+
+
+HEAD = PromptTuningConfig("{text} it was {mask}", WORDS, length=3, init="normal", readout="head")
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5"])
+def test_a_linear_layer_reads_the_first_token_behind_soft_tokens(name: str, tiny_lm: Make, tmp_path: Path) -> None:
+    lm = tiny_lm(name)
+    learner = PromptTuning(lm, CLASSES, HEAD)
+    assert learner.config.template == "{soft:3} {text}"
+    assert isinstance(learner.head, nn.Linear)
+    assert list(learner.trainable()) == ["tokens", "head.weight", "head.bias"]
+    if name == "bert":
+        texts = learner.sequences(batch())
+        assert texts.slots is not None
+        words = lm.model.get_input_embeddings()(texts.ids)
+        words[texts.slots >= 0] = learner.tokens.detach().repeat(len(texts), 1)
+        states = lm.model.base_model(inputs_embeds=words, attention_mask=texts.mask).last_hidden_state
+        assert texts.slots[0, :5].tolist() == [-1, 0, 1, 2, -1], "[CLS] keeps its place"
+        torch.testing.assert_close(learner(batch()), learner.head(states[:, 0]), rtol=0, atol=1e-5)
+    before = learner.loss(batch()).detach()
+    vp.fit(learner, batches(), replace(TRAIN, epochs=30, lr=0.05))
+    assert learner.loss(batch()) < before / 2
+    assert learner.keeps_classes == "its head has a row for each class; train with readout='words'"
+    learner.save(tmp_path)
+    assert torch.equal(vp.load(tmp_path, lm).predict(batch()), learner.predict(batch()))
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_the_released_codes_slip_embeds_words_twice(name: str, tiny_lm: Make) -> None:
+    lm = tiny_lm(name)
+    right, wrong = (PromptTuning(lm, CLASSES, replace(HEAD, reference_quirks=quirks)) for quirks in (False, True))
+    assert isinstance(wrong.head, nn.Linear)
+    assert (right.predict(batch()) - wrong.predict(batch())).abs().max() > 1e-3
+    texts = wrong.sequences(batch())
+    assert texts.slots is not None
+    for number in range(len(TEXTS)):
+        ids = texts.ids[number][(texts.slots[number] < 0) & texts.mask[number].bool()][None]  # without padding
+        once = lm.model.base_model.embeddings(input_ids=ids)
+        rows = torch.cat([once[:, :1], wrong.tokens.detach()[None], once[:, 1:]], dim=1)
+        state = lm.model.base_model(inputs_embeds=rows).last_hidden_state[:, 0]
+        torch.testing.assert_close(wrong.predict(batch())[number], wrong.head(state)[0], rtol=0, atol=1e-5)
+
+
+def test_slips_need_a_head_and_an_embedding_layer(tiny_lm: Make) -> None:
+    with pytest.raises(UsageError, match="those of a linear layer's code; set readout='head'"):
+        PromptTuningConfig(reference_quirks=True)
+    with pytest.raises(UsageError, match="no embedding layer of its own; use reference_quirks with a BERT"):
+        PromptTuning(tiny_lm("gpt2"), CLASSES, replace(HEAD, reference_quirks=True))
+    with pytest.raises(UsageError, match=r"unknown readout 'pooler'"):
+        PromptTuningConfig(readout="pooler")  # type: ignore[arg-type]

@@ -84,8 +84,8 @@ __all__ = [
 # Files of this folder that are no methods.
 SHARED = frozenset(
     {
-        "base", "calibration", "choices", "demonstrations", "distilled", "ensemble", "frozen", "material", "pattern",
-        "prefix", "rendering", "reparameterised", "several", "soft", "template", "text_classifier",
+        "base", "calibration", "choices", "demonstrations", "distilled", "ensemble", "frozen", "headed", "material",
+        "pattern", "prefix", "rendering", "reparameterised", "several", "soft", "template", "text_classifier",
         "verbalizer", "word_search",
     }
 )  # fmt: skip

@@ -1,44 +1,38 @@
 """P-tuning v2: keys and values before every layer's own, learned directly. Liu et al., ACL 2022 (arXiv:2110.07602).
 
 The class is read by a linear layer on the first token's last state (the last token's, of a causal model), or with
-readout="words" by label words in the blank. A masked language model brings no pooler, so there is none.
+readout="words" by label words in the blank. The shallow baseline of the paper is `prompt_tuning:head`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final, get_args
+from typing import final
 
 from torch import Tensor, nn
 
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.sequences import Steering
-from vlprompt.cloze.base import NULL_TEMPLATE, ClozeConfig, ClozeLearner
+from vlprompt.cloze.headed import HeadedCloze, HeadedConfig, Reading
 from vlprompt.cloze.prefix import Prefixes
 from vlprompt.cloze.reparameterised import Reparameterised
-from vlprompt.cloze.template import Template, without_words
-from vlprompt.data.batch import Batch
-from vlprompt.errors import UsageError, unknown
+from vlprompt.errors import UsageError
 from vlprompt.init import seeded
 from vlprompt.learners.base import Variant
 from vlprompt.recipe import TrainConfig
 
-ReadOut = Literal["head", "words"]
-
 
 @dataclass(frozen=True)
-class PTuningV2Config(ClozeConfig):
+class PTuningV2Config(HeadedConfig):
     """A prefix and how the class is read."""
 
     length: int = 8  # P (run_script/run_boolq_roberta.sh; 8 to 128 by task)
     middle: int = 0  # hidden units of a network that makes the prefix (arguments.py: 512 with --prefix_projection)
     dropout: float = 0.1  # on keys and values (arguments.py)
-    readout: ReadOut = "head"
+    readout: Reading = "head"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a prefix without positions, or a read-out that is not known."""
+        """Raise UsageError for a prefix without positions."""
         super().__post_init__()
-        if self.readout not in get_args(ReadOut):
-            raise unknown("readout", self.readout, get_args(ReadOut))
         if self.length < 1 or self.middle < 0 or not 0 <= self.dropout < 1:
             raise UsageError(
                 f"length {self.length}, middle {self.middle}, dropout {self.dropout}: length must be 1 or more, middle "
@@ -47,7 +41,7 @@ class PTuningV2Config(ClozeConfig):
 
 
 @final
-class PTuningV2(ClozeLearner):
+class PTuningV2(HeadedCloze):
     """P positions of keys and values in every layer of a frozen model, and a linear layer or label words."""
 
     config: PTuningV2Config
@@ -55,25 +49,12 @@ class PTuningV2(ClozeLearner):
     def __init__(
         self, lm: LanguageModel, classes: Sequence[str], config: PTuningV2Config = PTuningV2Config(), *, seed: int = 0
     ) -> None:
-        if config.readout == "head":
-            config = replace(config, template=without_words(Template(config.template or NULL_TEMPLATE)))
-        super().__init__(lm, classes, config, seed=seed)
+        super().__init__(lm, classes, replace(config, template=config.shown), seed=seed)
         with seeded(seed):
             encoder = Prefixes(lm.prefix_shapes, config.length, lm.width, config.middle)
-            head = nn.Linear(lm.model.config.hidden_size, len(self.classes)) if config.readout == "head" else None
+            self.head = self.linear_layer()
         self.prompt = Reparameterised(encoder).to(lm.device)
-        self.head = None if head is None else head.to(lm.device)
         self.dropout = nn.Dropout(config.dropout)
-
-    @property
-    def has_blank(self) -> bool:
-        """A linear layer needs none."""
-        return bool(self.config.readout == "words")
-
-    @property
-    def keeps_classes(self) -> str:
-        """The linear layer has a row for each class."""
-        return "its head has a row for each class; train with readout='words'" if self.config.readout == "head" else ""
 
     @property
     def taken(self) -> int:
@@ -83,12 +64,6 @@ class PTuningV2(ClozeLearner):
     def steering(self) -> Steering:
         """The prefix, thinned out while it is trained."""
         return self.backbone.prefixed(self.dropout(self.once("prefix", self.prompt)))
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        if self.head is None:
-            return super().forward(batch)
-        return self.head(self.backbone.hidden(self.sequences(batch), self.steering()))  # type: ignore[no-any-return]
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Drop the network, if there is one, after the last epoch."""

@@ -23,8 +23,6 @@ from benchmarks.parity.models import Models
 WITHOUT = {  # methods that are not replayed, as regular expressions, and why
     r"P-tuning encoder, .*|P-tuning, (LSTM|MLP) encoder": "peft's encoder is another network than the papers' and ours "
     "(LSTM: 2H-2H-D behind it; MLP: three layers); the soft tokens it makes are used as in its prompt tuning cases",
-    r"shallow prompt baseline of P-tuning v2.*": "the official code puts its text through the embedding layer twice; "
-    "ours of that kind is prompt_tuning",
 }
 
 
