@@ -346,3 +346,25 @@ def test_a_batch_may_be_shared_between_processes(method: str, clip: Model, task:
     most = max(float(gradient.abs().max()) for gradient in whole.values())
     apart = max(float((whole[name] - (5 * first[name] + 4 * second[name]) / 9).abs().max()) for name in whole)
     assert apart <= 1e-4 * most
+
+
+@pytest.mark.parametrize("method", [name for name in STEPPED if not reads_text(name)])
+def test_a_step_stays_on_its_device_and_never_waits_for_it(
+    method: str, make_backbone: Callable[..., Any], task: vp.Task, store: FeatureStore
+) -> None:
+    """A tensor on "meta" has no numbers: to look at one, as to mix it with one of the CPU, is an error there.
+
+    Language models are left out, since transformers looks at the attention mask in every forward.
+    """
+    backbone = make_backbone(method)
+    for device in ("cpu", "meta"):  # what is found out once about a model is found out on the CPU
+        learner = build(method, backbone, task).train()
+        batches = feed.training(learner, task, vp.TrainConfig(batch_size=6, augment="none"), store)
+        with torch.random.fork_rng(devices=[]):
+            learner.prepare(batches, None)
+            backbone.to(device)
+            learner.to(device)
+            batch = next(iter(batches.epoch(0)))
+            optimizer = torch.optim.AdamW(learner.parameters())
+            learner.backward(batch.to(device))
+            optimizer.step()

@@ -31,7 +31,7 @@ class PromptLayout(nn.Module):
 
     prefix_index: Tensor  # (P,) rows of the table [learned slots | words]
     suffix_index: Tensor  # (C, S) likewise
-    ends: Tensor  # (C,)
+    ends: Tensor  # (C,), no buffer: it stays on the CPU, see `TextPrompt`
     ids: Tensor  # (C, L), placeholders in the slots
     words: Tensor  # (U, D) embeddings of the fixed tokens
 
@@ -91,12 +91,12 @@ class PromptLayout(nn.Module):
         buffers = {
             "prefix_index": torch.tensor(table[0][:shared], dtype=torch.int64),  # may be empty
             "suffix_index": torch.tensor(suffix),
-            "ends": torch.tensor([len(row) - 1 - shared for row in rows]),
             "ids": clip.tokenizer.pad_rows(ids, names),
             "words": clip.embed_tokens(torch.tensor(vocabulary)),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value.to(clip.device), persistent=False)
+        self.ends = torch.tensor([len(row) - 1 - shared for row in rows])
         self.suffix_is_fixed = bool((self.suffix_index >= self.slots).all())
 
     def fill(self, context: Tensor, deep: dict[int, Tensor] | None = None) -> TextPrompt:

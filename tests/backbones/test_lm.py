@@ -79,6 +79,16 @@ def left_padded(texts: list[Row]) -> Sequences:
     return Sequences(ids, mask, torch.tensor([longest - len(row.ids) + row.read for row in texts]))
 
 
+def test_texts_move_to_a_device_without_being_looked_at_there() -> None:
+    made = [Row((5, 6, 7), 1, (-1, 0, -1), (0, 0, 1)), Row((5,))]
+    moved = Sequences.of(made, device="meta")
+    assert moved.slots is not None
+    assert moved.segments is not None
+    assert all(held.is_meta for held in (moved.ids, moved.mask, moved.read, moved.slots, moved.segments))
+    with pytest.raises(UsageError, match="text 1 is to be read at place 1, which is padding"):
+        Sequences.of([made[0], Row((5,), 1)], device="meta")
+
+
 def check_scores(lm: LanguageModel) -> None:
     words = torch.tensor([7, 2, 100])
     wanted = torch.stack([own(lm, row)[words] for row in rows(lm)])

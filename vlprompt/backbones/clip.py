@@ -178,7 +178,7 @@ class Clip(nn.Module):
         same = (ids == ids[0]).all(dim=0).long().cumprod(dim=0)
         shared = min(int(same.sum()), int(last.min()))
         embedded = self.embed_tokens(ids[:, : int(last.max()) + 1])
-        return TextPrompt(embedded[:1, :shared], embedded[:, shared:], (last - shared).to(self.device), ids)
+        return TextPrompt(embedded[:1, :shared], embedded[:, shared:], last - shared, ids)
 
     def scores(self, features: Tensor, text: Tensor) -> Tensor:
         """Scaled cosine similarities.

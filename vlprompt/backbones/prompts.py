@@ -24,6 +24,7 @@ class TextPrompt:
             image for CoCoOp and TPT, one per domain for DAPL, one per context for an ensemble.
         suffix: (C, S, D) or (G, C, S, D), what differs by text up to its end-of-text; padded on the right.
         ends: (C,) or (G, C) int64, index in the suffix of the last token (end-of-text), the one causal towers read.
+            They stay on the CPU: which texts run together is decided by them, without a wait for the device.
         ids: (C, L) or (G, C, L) int64, the token ids the texts stand for, padded to the context length, with
             placeholders where tokens are learned. Towers that are not causal look at ids for padding and pooling.
         deep: {layer: (n, D) or (G, n, D)}, overwrites the first n tokens after start-of-text before that layer
@@ -37,9 +38,10 @@ class TextPrompt:
     deep: Mapping[int, Tensor] = field(default_factory=dict)
 
     def only(self, texts: Tensor) -> "TextPrompt":
-        """The prompt of some of the texts, given by (c,) indices."""
-        suffix, ends = self.suffix.index_select(-3, texts), self.ends.index_select(-1, texts)
-        return replace(self, suffix=suffix, ends=ends, ids=self.ids.index_select(-2, texts.to(self.ids.device)))
+        """The prompt of some of the texts, given by (c,) indices on the CPU."""
+        suffix = self.suffix.index_select(-3, texts.to(self.suffix.device))
+        ids = self.ids.index_select(-2, texts.to(self.ids.device))
+        return replace(self, suffix=suffix, ends=self.ends.index_select(-1, texts), ids=ids)
 
 
 @dataclass(frozen=True)

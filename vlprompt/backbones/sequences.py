@@ -46,7 +46,12 @@ class Sequences:
     segments: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for padding between tokens, an empty row, or a place to read that holds no token."""
+        """Raise UsageError for padding between tokens, an empty row, or a place to read that holds no token.
+
+        Texts are checked on the CPU, where they are made; on another device a look at them would wait for it.
+        """
+        if self.mask.device.type != "cpu":
+            return
         changes = self.mask.diff(dim=1, prepend=self.mask.new_zeros(len(self.mask), 1)).eq(1).sum(1)
         if not bool((changes == 1).all()):
             row = int((changes != 1).nonzero()[0])
@@ -70,16 +75,25 @@ class Sequences:
         longest = max(len(row.ids) for row in rows)
 
         def padded(values: Sequence[Sequence[int]], filler: int) -> Tensor:
-            return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in values], device=device)
+            return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in values])
 
         soft, paired = any(row.slots for row in rows), any(row.segments for row in rows)
         return cls(
             padded([row.ids for row in rows], pad),
             padded([[1] * len(row.ids) for row in rows], 0),
-            torch.tensor([row.read for row in rows], device=device),
+            torch.tensor([row.read for row in rows]),
             padded([row.slots or [-1] * len(row.ids) for row in rows], -1) if soft else None,
             padded([row.segments or [0] * len(row.ids) for row in rows], 0) if paired else None,
-        )
+        ).to(device)
+
+    def to(self, device: torch.device | str) -> "Sequences":
+        """The same texts on a device."""
+
+        def moved(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.to(device)
+
+        ids, mask, read = self.ids.to(device), self.mask.to(device), self.read.to(device)
+        return Sequences(ids, mask, read, moved(self.slots), moved(self.segments))
 
     def take(self, rows: Tensor) -> "Sequences":
         """Some of the texts, (n,) positions, without columns that would be padding throughout."""

@@ -29,7 +29,7 @@ class TextEncoder(Protocol):
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
 
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
-        """The texts that are run together, (c,) indices each; one chunk alone keeps its activations."""
+        """The texts that are run together, (c,) indices each, on the CPU; one chunk alone keeps its activations."""
 
 
 def why_not_causal(tower: nn.Module) -> str:
@@ -115,7 +115,7 @@ class SharedPrefix:
         x = x.reshape(variants * texts, length, width)
         blocks = self.tower.transformer.resblocks
         causal = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device).triu(1)
-        read = ends.flatten()
+        read = ends.flatten().to(x.device)
         rows = torch.arange(len(read), device=x.device)
         for number, block in enumerate(blocks):
             q, k, v = _heads(block, x)

@@ -47,9 +47,8 @@ class WholeText:
         return at_least_float32(torch.cat(features).reshape(variants, texts, -1))
 
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
-        """The texts that are run together, (c,) indices each."""
-        texts = torch.arange(prompt.ids.shape[-2], device=prompt.ends.device)
-        return list(torch.split(texts, self._at_once(prompt)))
+        """The texts that are run together, (c,) indices each, on the CPU."""
+        return list(torch.split(torch.arange(prompt.ids.shape[-2]), self._at_once(prompt)))
 
     def _at_once(self, prompt: TextPrompt) -> int:
         return max(1, self.chunk_tokens // prompt.ids.shape[-1])
@@ -60,7 +59,7 @@ class WholeText:
         own = self.embedding(ids)
         given = torch.cat([prefix.expand(len(ids), -1, -1), suffix], dim=1).to(own.dtype)[:, : ids.shape[1]]
         given = torch.cat([given, own[:, given.shape[1] :]], dim=1)
-        is_given = torch.arange(ids.shape[1], device=ids.device) <= (prefix.shape[0] + ends)[:, None]
+        is_given = torch.arange(ids.shape[1], device=ids.device) <= (prefix.shape[0] + ends.to(ids.device))[:, None]
         embedded = torch.where(is_given[..., None], given, own)
         with _replaced(self.embedding, embedded), self._deep(deep):
             return first_of(self.model.encode_text(ids, normalize=False))
