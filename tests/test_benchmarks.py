@@ -16,6 +16,7 @@ from benchmarks.speed import (
     cloze_head,
     cocoop,
     compare,
+    compiled,
     coop_eval,
     deep_text,
     l2p,
@@ -309,6 +310,20 @@ def test_every_learner_of_images_is_set_against_the_rate() -> None:
     assert gflop["linear", "step"] == pytest.approx(2 * gflop["linear", "evaluation"])  # features need no gradient
     assert gflop["full", "step"] > 2.5 * gflop["full", "evaluation"] > gflop["vpt", "evaluation"]
     assert gflop["coop", "evaluation"] > 1e-3, "text is part of an evaluation"
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # what the compiler looks at on its way
+def test_a_compiled_step_is_the_same_step_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list(compiled.run(quick=True))
+    assert [record.setting["learner"] for record in found] == list(compiled.LEARNERS)
+    assert not any(record.missed for record in found)
+    for record in found:
+        figures = record.figures
+        assert figures["gained"] == pytest.approx(figures["ours_s"] / figures["compiled_s"])
+        assert (figures["pays_after_steps"] > 0) == (figures["gained"] > 1)
+    monkeypatch.setattr(torch, "compile", lambda loss, backend: lambda batch: loss(batch) * 1.01)
+    missed = next(compiled.run(quick=True)).missed
+    assert [line.partition(" ")[0] for line in missed] == ["loss_apart", "gradient_apart"]
 
 
 def test_below_the_rate_is_said_where_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
