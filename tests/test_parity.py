@@ -76,13 +76,12 @@ def test_every_shared_case_of_vision_with_an_adapter_passes(shared: Path, capsys
     assert sum(row["status"] == "pass" for row in rows) >= 8
 
 
-def test_every_shared_text_case_with_an_adapter_passes(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_shared_text_case_passes(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(shared / "goldens" / "text"), "--json"])
     found = rows(capsys)
-    failed = {row["file"]: row["problem"] for row in found if row["status"] == "fail"}
-    assert not failed, failed
-    assert sum(row["status"] == "pass" for row in found) >= 65
-    assert all(row["problem"] for row in found if row["status"] == "no adapter"), "a case is left out without a reason"
+    left = {row["file"]: row["problem"] for row in found if row["status"] != "pass"}
+    assert not left, left
+    assert len(found) >= 75
 
 
 def test_committed_goldens_are_the_shared_ones(shared: Path) -> None:

@@ -152,6 +152,9 @@ def test_the_encoders_are_their_equations() -> None:
     assert PromptEncoder(5, 8, "lama").lstm.hidden_size == 4  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="halves the width, and 7 is odd"):
         PromptEncoder(5, 7, "lama")
+    sizes = {kind: [part.weight.shape for part in PromptEncoder(5, 8, kind, 6).mlp if isinstance(part, nn.Linear)]
+             for kind in ("peft-lstm", "peft-mlp")}  # fmt: skip
+    assert sizes == {"peft-lstm": [(12, 12), (8, 12)], "peft-mlp": [(6, 8), (6, 6), (8, 6)]}
     prefix = PrefixEncoder((3, 2, 2, 4), 5, 8, 6).double()
     first, second = prefix.mlp[0], prefix.mlp[2]  # type: ignore[index]
     flat = (prefix.embedding @ first.weight.T + first.bias).tanh() @ second.weight.T + second.bias

@@ -2,7 +2,8 @@
 
 After training only the tokens are kept: the checkpoint holds no encoder. Two encoders are published and both are here:
 "lama" (THUDM/P-tuning, LAMA/p_tuning: LSTM of D/2 each way, MLP D-D-D) and "few-shot" (PT-Fewshot: LSTM of D each way,
-MLP 2D-D-D; OpenPrompt's lstm is this one); "mlp" has no LSTM (OpenPrompt's mlp: D-D-D).
+MLP 2D-D-D; OpenPrompt's lstm is this one); "mlp" has no LSTM (OpenPrompt's mlp: D-D-D). peft's are two more, to go on
+with what was trained there: "peft-lstm" (LSTM of D each way, MLP 2D-2D-D) and "peft-mlp" (D-D-D-D), its default.
 
 The published template of LAMA is (3, 3, 3): soft tokens before the blank, between blank and subject, and behind. Their
 GPT code trains one position and reads another; here the position that is trained is the one that is read.
@@ -10,6 +11,7 @@ GPT code trains one position and reads another; here the position that is traine
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, final, get_args
 
 import torch
@@ -25,7 +27,7 @@ from vlprompt.init import seeded
 from vlprompt.learners.base import Variant
 from vlprompt.recipe import TrainConfig
 
-Encoder = Literal["lama", "few-shot", "mlp"]
+Encoder = Literal["lama", "few-shot", "mlp", "peft-lstm", "peft-mlp"]
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,26 @@ class PTuningConfig(ClozeConfig):
 class PromptEncoder(nn.Module):
     """(P, D) learned vectors -> (P, D) soft tokens, mixed along the prompt."""
 
-    def __init__(self, length: int, width: int, kind: Encoder) -> None:
+    def __init__(self, length: int, width: int, kind: Encoder, hidden: int = 0) -> None:
+        """Start as torch does.
+
+        Args:
+            length: P.
+            width: D.
+            kind: The network.
+            hidden: Its inner width, which peft leaves open; 0: D, or what the kind says.
+        """
         super().__init__()
         if kind == "lama" and width % 2:
             raise UsageError(f"the encoder 'lama' halves the width, and {width} is odd; use 'few-shot' or 'mlp'.")
-        hidden = width // 2 if kind == "lama" else width
-        wide = width if kind == "mlp" else 2 * hidden
+        hidden = width // 2 if kind == "lama" else hidden or width
+        mixed = not kind.endswith("mlp")
+        wide = 2 * hidden if mixed else width
         self.embedding = nn.Parameter(torch.randn(length, width))  # as nn.Embedding starts
-        self.lstm = None
-        if kind != "mlp":
-            self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(wide, width), nn.ReLU(), nn.Linear(width, width))
+        self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True) if mixed else None
+        inner = {"peft-lstm": (wide,), "peft-mlp": (hidden, hidden)}.get(kind, (width,))
+        layers = (nn.Linear(*sizes) for sizes in pairwise((wide, *inner, width)))
+        self.mlp = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
 
     def forward(self) -> Tensor:
         """Soft tokens (P, D)."""
@@ -126,4 +137,5 @@ VARIANTS = {
     "openprompt": Variant(
         PTuningConfig(encoder="mlp", rule="mean_log_prob"), recipe, "OpenPrompt, PtuningTemplate, mlp"
     ),
+    "peft": Variant(PTuningConfig(encoder="peft-mlp"), recipe, "peft, PromptEncoder, its default MLP"),
 }

@@ -20,11 +20,6 @@ from typing import Any, Protocol
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 
-WITHOUT = {  # methods that are not replayed, as regular expressions, and why
-    r"P-tuning encoder, .*|P-tuning, (LSTM|MLP) encoder": "peft's encoder is another network than the papers' and ours "
-    "(LSTM: 2H-2H-D behind it; MLP: three layers); the soft tokens it makes are used as in its prompt tuning cases",
-}
-
 
 class Adapter(Protocol):
     """What an adapter's module offers."""
@@ -54,8 +49,3 @@ def adapter_name(method: str) -> str:
     if len(claims) > 1:
         raise RuntimeError(f"the adapters {' and '.join(claims)} both claim {method!r}; narrow one's METHOD")
     return claims[0] if claims else ""
-
-
-def reason(method: str) -> str:
-    """Why a method has no adapter; empty where nobody has said."""
-    return next((why for each, why in WITHOUT.items() if re.fullmatch(each, method, re.IGNORECASE)), "")

@@ -13,7 +13,7 @@ from benchmarks.parity.models import Models
 from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
 from vlprompt.backbones.sequences import Sequences, Steering
 from vlprompt.cloze import PTuning, PTuningConfig
-from vlprompt.cloze.p_tuning import PromptEncoder
+from vlprompt.cloze.p_tuning import Encoder, PromptEncoder
 
 METHOD = r"P-tuning template|P-tuning \(Liu et al\. 2021\), .*"
 INPUTS = ("labels", "loss_ids", "decoder_input_ids", "soft_token_ids", "upstream", "param__.*")
@@ -24,9 +24,9 @@ HEADS = {"new_lstm_head.": "lstm.", "lstm_head.": "lstm.", "new_mlp_head.": "mlp
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Whatever of it the case holds: the encoder alone, the LAMA query, or a template of OpenPrompt."""
     if "upstream" in case.arrays:
-        encoder = _encoder(case)
+        encoder = encoder_of(case)
         output = encoder()
-        return {"output": output, **_gradients(case, (output * case.tensor("upstream")).sum(), encoder)}
+        return {"output": output, **gradients_of(case, (output * case.tensor("upstream")).sum(), encoder)}
     return _template(case, models) if "template" in case.hyper and "label_words" in case.hyper else _lama(case, models)
 
 
@@ -37,19 +37,19 @@ def _template(case: Case, models: Models) -> dict[str, Any]:
     length = int(case.hyper["max_seq_length"])
     config = PTuningConfig(template_of(case), words, "mean_log_prob", "first", length, encoder=kind)
     learner = PTuning(lm, classes_of(words), config)
-    learner.prompt.encoder = encoder = _encoder(case)
+    learner.prompt.encoder = encoder = encoder_of(case)
     texts = learner.sequences(examples(case))
     loss, found = answers_at(case, learner, texts)
     found |= {"attention_mask": as_stored(case, "attention_mask", texts.mask)}
     assert texts.slots is not None
     found |= {"input_ids": as_stored(case, "input_ids", texts.ids * (texts.slots < 0))}
-    return {**found, **_gradients(case, loss, encoder), "inputs_embeds": embeds(case, learner, texts)}
+    return {**found, **gradients_of(case, loss, encoder), "inputs_embeds": embeds(case, learner, texts)}
 
 
 def _lama(case: Case, models: Models) -> dict[str, Any]:
     """The query of LAMA: [CLS] prompts [MASK] prompts subject prompts [SEP], the object to be guessed of all words."""
     lm, ids, mask = models.lm(case.backbone), case.tensor("input_ids"), case.tensor("attention_mask")
-    encoder, labels = _encoder(case), case.tensor("labels")
+    encoder, labels = encoder_of(case), case.tensor("labels")
     soft = ids >= lm.vocabulary_size
     slots = torch.where(soft, soft.long().cumsum(1) - 1, -1)
     read = (labels != -100).long().argmax(1)
@@ -66,22 +66,30 @@ def _lama(case: Case, models: Models) -> dict[str, Any]:
         "mask_logits": scores,
         "loss": loss,
         "hit1": (scores.argmax(1) == wanted).sum(),
-        **_gradients(case, loss, encoder),
+        **gradients_of(case, loss, encoder),
     }
 
 
-def _encoder(case: Case) -> PromptEncoder:
+def encoder_of(case: Case) -> PromptEncoder:
     """Our encoder with the stored weights; its kind is told by their shapes."""
     own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
     length, width = own["embedding"].shape
+    inner = own["mlp.0.weight"].shape[0]
     lstm = own.get("lstm.weight_hh_l0")
-    kind = "mlp" if lstm is None else "few-shot" if lstm.shape[1] == width else "lama"
-    encoder = PromptEncoder(length, width, kind)
+    kind: Encoder
+    if lstm is None:
+        kind, hidden = ("peft-mlp", inner) if "mlp.4.weight" in own else ("mlp", 0)
+    elif 2 * lstm.shape[1] == width:
+        kind, hidden = "lama", 0
+    else:
+        kind, hidden = ("few-shot", 0) if inner == width else ("peft-lstm", lstm.shape[1])
+    encoder = PromptEncoder(length, width, kind, hidden)
     encoder.load_state_dict(own)
     return encoder
 
 
-def _gradients(case: Case, loss: Tensor, encoder: PromptEncoder) -> dict[str, Tensor]:
+def gradients_of(case: Case, loss: Tensor, encoder: PromptEncoder) -> dict[str, Tensor]:
+    """A loss's gradients to all that the encoder learns, by their stored names."""
     found = dict(gradients(loss, encoder))
     return {name: found[_ours(name)] for name in case.arrays if name.startswith("grad__")}
 

@@ -1,11 +1,11 @@
-"""peft's prompt tuning and prefix tuning, as far as ours is the same thing.
+"""peft's prompt tuning, P-tuning and prefix tuning.
 
 Two habits of peft are not ours, and the cases are replayed as they were made: its classifier reads the first place of
 the whole row, which is a soft token; and its prefix of a T5 goes to the decoder alone, where every layer gets the keys
 and values that were made for others (its table is doubled for two stacks, then cut into fours).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.parity.adapters.p_tuning import encoder_of, gradients_of
 from benchmarks.parity.adapters.prefix_tuning import NAMES
 from benchmarks.parity.adapters.prompt_tuning import in_front
 from benchmarks.parity.case import Case
@@ -24,7 +25,10 @@ from vlprompt.backbones.prefixes import Shape
 from vlprompt.backbones.sequences import Sequences, Steering
 from vlprompt.cloze.prefix import PrefixEncoder
 
-METHOD = r"prompt tuning( embedding|, encoder only)?|prefix tuning( with projection)?|prefix encoder( with projection)?"
+METHOD = (
+    r"prompt tuning( embedding|, encoder only)?|prefix tuning( with projection)?|prefix encoder( with projection)?"
+    r"|P-tuning encoder, .*|P-tuning, (LSTM|MLP) encoder"
+)
 INPUTS = ("labels", "indices", "upstream", "num_virtual_tokens_total", "param__.*", "(pooler|classifier)_.*")
 
 
@@ -33,19 +37,27 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     if "upstream" in case.arrays:
         return _alone(case)
     lm = models.lm(case.backbone)
-    table = case.tensor("param__embedding.weight").requires_grad_()
     if not case.method.startswith("prefix"):
+        tokens, slopes_of = _tokens(case)
         length = int(case.hyper["num_virtual_tokens"])  # the rest of a table for two stacks is never used
         first = case.tensor("attention_mask")[:, 0] * 0
         texts = in_front(case, length, first).reading(first)
-        logits, loss = _judged(case, lm, texts, Steering(table[:length]), length)
-        (gradient,) = torch.autograd.grad(loss, table)
-        return _answers(case, logits, loss, {"embedding": gradient}, length)
+        logits, loss = _judged(case, lm, texts, Steering(tokens[:length]), length)
+        return _answers(case, logits, loss, slopes_of(loss), length)
     encoder = _encoder(case, lm.prefix_shapes[0], lm.width)
     mask = case.tensor("attention_mask")
     texts = Sequences(case.tensor("input_ids") * mask, mask, mask[:, 0] * 0)
     logits, loss = _judged(case, lm, texts, _steering(lm, encoder()), 0)
-    return _answers(case, logits, loss, dict(gradients(loss, encoder)), 0)
+    return _answers(case, logits, loss, _stored(case, gradients(loss, encoder)), 0)
+
+
+def _tokens(case: Case) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+    """(P, D) soft tokens, by themselves or made by P-tuning's encoder, and a loss's gradients by their stored names."""
+    if case.method.startswith("P-tuning"):
+        encoder = encoder_of(case)
+        return encoder(), lambda loss: gradients_of(case, loss, encoder)
+    table = case.tensor("param__embedding.weight").requires_grad_()
+    return table, lambda loss: {"grad__embedding.weight": torch.autograd.grad(loss, table)[0]}
 
 
 def _steering(lm: LanguageModel, prefix: Tensor) -> Steering:
@@ -77,13 +89,12 @@ def _judged(case: Case, lm: LanguageModel, texts: Sequences, prompt: Steering, v
 
 def _answers(case: Case, logits: Tensor, loss: Tensor, slopes: Mapping[str, Tensor], virtual: int) -> dict[str, Any]:
     found: dict[str, Any] = {name: case.array(name) for name in ("input_ids", "attention_mask")}
-    found |= {name: slopes[_ours(name)] for name in case.arrays if name.startswith("grad__")}
     where = None
     if case.hyper.get("task_type") == "CAUSAL_LM":
         there = np.pad(case.array("attention_mask"), ((0, 0), (virtual, 0)), constant_values=1)
         where = np.broadcast_to(there.astype(bool)[..., None], logits.shape)
     note = "" if where is None else "where there is a token"
-    return {**found, "loss": loss, "logits": Answer(logits, where=where, note=note)}
+    return {**found, **slopes, "loss": loss, "logits": Answer(logits, where=where, note=note)}
 
 
 def _alone(case: Case) -> dict[str, Any]:
@@ -95,12 +106,18 @@ def _alone(case: Case) -> dict[str, Any]:
         encoder = _encoder(case, (layers, 2, heads, width // heads), width)
         flat = encoder().permute(3, 0, 1, 2, 4).flatten(1)  # (P, 2 L D)
         output = flat.expand_as(upstream)
-        slopes = dict(gradients((output * upstream).sum(), encoder))
+        slopes = _stored(case, gradients((output * upstream).sum(), encoder))
     else:
-        table = case.tensor("param__embedding.weight").requires_grad_()
-        output = table[case.tensor("indices")]
-        slopes = {"embedding": torch.autograd.grad((output * upstream).sum(), table)[0]}
-    return {"output": output, **{name: slopes[_ours(name)] for name in case.arrays if name.startswith("grad__")}}
+        tokens, slopes_of = _tokens(case)
+        output = tokens[case.tensor("indices")]
+        slopes = slopes_of((output * upstream).sum())
+    return {"output": output, **slopes}
+
+
+def _stored(case: Case, slopes: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Gradients of our prefix encoder by their stored names."""
+    ours = dict(slopes)
+    return {name: ours[_ours(name)] for name in case.arrays if name.startswith("grad__")}
 
 
 def _encoder(case: Case, shape: Shape, width: int) -> PrefixEncoder:
