@@ -1,10 +1,11 @@
 """Fixtures for every test: shared material, one thread so that tests can run side by side, tiny language models."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -19,6 +20,18 @@ CORPUS = [
     for verb in ("saw", "liked", "left")
 ] + ["a probe of the model ? no , yes maybe"] * 5
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+
+
+hypothesis.settings.register_profile("vlprompt", deadline=None, derandomize=True)  # the same examples on any machine
+hypothesis.settings.load_profile("vlprompt")
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_every_time() -> Iterator[None]:
+    """What a test draws without a generator of its own is the same in every run, and in any order of tests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -122,7 +122,7 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path, monkeypatch: pytest.
     one_line(error, "format 7", "up to 1", "pip install -U vlprompt")
 
 
-@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.settings(max_examples=150)
 @hypothesis.given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_anywhere_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: float, bit: int) -> None:
     path = tmp_path_factory.mktemp("flip") / "state"
@@ -137,7 +137,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path_factory: pytest.TempPathFa
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors().items())
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(keep=st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_anywhere_is_one_line(tmp_path_factory: pytest.TempPathFactory, keep: float) -> None:
     path = tmp_path_factory.mktemp("cut") / "state"
