@@ -1,6 +1,5 @@
 """bfloat16 beside float32: the table is made, and a difference that chance does not explain fails."""
 
-
 import pytest
 
 from benchmarks.accuracy import bf16

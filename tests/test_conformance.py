@@ -349,7 +349,7 @@ def test_a_batch_may_be_shared_between_processes(method: str, clip: Model, task:
 
 
 @pytest.mark.parametrize("method", [name for name in STEPPED if not reads_text(name)])
-def test_a_step_stays_on_its_device_and_never_waits_for_it(
+def test_a_step_and_an_answer_stay_on_their_device_and_never_wait_for_it(
     method: str, make_backbone: Callable[..., Any], task: vp.Task, store: FeatureStore
 ) -> None:
     """A tensor on "meta" has no numbers: to look at one, as to mix it with one of the CPU, is an error there.
@@ -368,3 +368,4 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(
             optimizer = torch.optim.AdamW(learner.parameters())
             learner.backward(batch.to(device))
             optimizer.step()
+        learner.eval().predict(batch.to(device))

@@ -79,9 +79,7 @@ def test_a_prompt_below_is_trained_once(bench: Bench, task: vp.Task, monkeypatch
     assert trained == [1]
 
 
-def test_a_share_that_is_kept_is_not_judged_again(
-    bench: Bench, task: vp.Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_share_that_is_kept_is_not_judged_again(bench: Bench, task: vp.Task, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[int] = []
     evaluate = runner.evaluate
     noted = lambda learner, task, **more: judged.append(len(task.test)) or evaluate(learner, task, **more)  # noqa: E731
