@@ -31,6 +31,11 @@ def test_a_recipe_that_goes_by_shots_is_one_row() -> None:
     assert list(series.runs) == [1, 4, 16]
 
 
+def test_settings_are_shown_without_the_rounding_of_floats() -> None:
+    found = by_shots([run(shots=16, train_config={"lr": 10 * lr, "warmup_lr": 0.1 * lr}) for lr in (0.0003, 0.001)])
+    assert [each.label for each in found] == ["coop (lr=0.003, warmup_lr=3e-05)", "coop (lr=0.01, warmup_lr=0.0001)"]
+
+
 def test_two_settings_are_two_rows_even_over_different_seeds() -> None:
     runs = [run(seed=1, train_config={"lr": 0.1, "epochs": 5}), run(seed=2, train_config={"lr": 0.2, "epochs": 5})]
     first, second = by_shots(runs)

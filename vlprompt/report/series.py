@@ -156,6 +156,8 @@ def _settings(run: Result) -> dict[str, str]:
 
 
 def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.12g}"  # 0.1 * 0.0003 is 3e-05
     return item if isinstance(item, str) and item else json.dumps(item)
 
 
