@@ -8,7 +8,6 @@ accuracies lie further apart than the 95 % interval of seeds, or of so many test
 
 import argparse
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from vlprompt.data.task import Task
 from vlprompt.evaluate import evaluate
 from vlprompt.metrics import interval95
 from vlprompt.report.forms import Row, Table
+from vlprompt.sweep.experiment import expand
 from vlprompt.train import fit
 
 METHODS = ("zero_shot", "coop", "cocoop", "vpt", "tpt")
@@ -66,14 +66,14 @@ class Judged:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 where a method is not as good in bfloat16."""
     asked = _parser().parse_args(arguments)
-    task = catalog.load_task(asked.task, os.path.expandvars(asked.root))
+    task = catalog.load_task(asked.task, expand(asked.root))
     few = task.test[:: max(1, len(task.test) // asked.images)][: asked.images]
     task = replace(task, test=few)
     found: dict[tuple[str, str], Judged] = {}
     tower: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:
-            clip = load_clip(os.path.expandvars(asked.backbone), precision=precision)
+            clip = load_clip(expand(asked.backbone), precision=precision)
             tower[precision] = tower_seconds(clip)
             for method in METHODS:
                 found[method, precision] = judged(clip, method, task, asked, FeatureStore(folder))
