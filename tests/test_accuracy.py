@@ -365,12 +365,11 @@ def test_committed_experiments_are_sound(name: str) -> None:
 
 
 def test_experiments_cover_every_learner_of_images() -> None:
-    """But side, which starts from weights that must be fetched."""
     parts = [part for name in COMMITTED for part in read(HERE / f"{name}.toml").parts()]
     entries = [entry for part in parts for entry in part.entries()]
     named = {part.method for entry in entries for part in entry.parts}
     images = {name for name in vp.learners.names() if not vp.learners.learner_class(name).reads.of_texts}
-    assert images - named == {"side"}
+    assert images <= named, images - named
 
 
 @pytest.mark.parametrize("name", [name for name in COMMITTED if name.startswith("digits")])
