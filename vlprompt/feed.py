@@ -213,6 +213,7 @@ def _test_views(
     wish, encode = learner.test_views, encoder(learner)
 
     def views(positions: Sequence[int]) -> Tensor:
+        """(n,) positions in the split -> (n, V, E)."""
         rows = store.get(
             lambda images: encode_views(encode, images).flatten(1),
             _space(learner),

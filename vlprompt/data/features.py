@@ -101,7 +101,6 @@ class FeatureStore:
                 missing = _first_of_each(jobs, keys, rows)
                 parts = _decoded(ImageTensors(images, examples, transform), missing, batch_size, workers)
                 for done in _shown(parts, len(missing), progress):
-                    bad.note(done.bad)
                     new = {keys[i]: row for i, row in _encoded(encode, done, batch_size, bad).items()}
                     self._rows.write(space, new)
                     rows |= new
@@ -250,7 +249,8 @@ def _decoded(tensors: ImageTensors, jobs: Sequence[Job], batch_size: int, worker
 
 
 def _encoded(encode: Encode, done: Decoded, batch_size: int, bad: _Bad) -> dict[int, bytes]:
-    """The features by position, as bytes, from a batch that is filled up to its full size."""
+    """The features by position, as bytes, from a batch that is filled up to its full size; bad images are noted."""
+    bad.note(done.bad)
     if done.tensors is None:
         return {}
     count = len(done.positions)

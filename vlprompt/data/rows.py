@@ -62,6 +62,7 @@ class Rows:
         """Store rows, all or none."""
 
         def work(database: sqlite3.Connection) -> None:
+            """One transaction: the space, its rows, and what must go for them."""
             database.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (space,))
             (number,) = database.execute("SELECT id FROM spaces WHERE name = ?", (space,)).fetchone()
             now = int(time.time())
