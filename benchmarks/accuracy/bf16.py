@@ -8,6 +8,7 @@ accuracies lie further apart than the 95 % interval of seeds, or of so many test
 
 import argparse
 import math
+import os
 import statistics
 import sys
 import tempfile
@@ -28,7 +29,6 @@ from vlprompt.data.task import Task
 from vlprompt.evaluate import evaluate
 from vlprompt.metrics import interval95
 from vlprompt.report.forms import Row, Table
-from vlprompt.sweep.experiment import expand
 from vlprompt.train import fit
 
 METHODS = ("zero_shot", "coop", "cocoop", "vpt", "tpt")
@@ -66,14 +66,14 @@ class Judged:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 where a method is not as good in bfloat16."""
     asked = _parser().parse_args(arguments)
-    task = catalog.load_task(asked.task, expand(asked.root))
+    task = catalog.load_task(asked.task, asked.root)
     few = task.test[:: max(1, len(task.test) // asked.images)][: asked.images]
     task = replace(task, test=few)
     found: dict[tuple[str, str], Judged] = {}
     tower: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:
-            clip = load_clip(expand(asked.backbone), precision=precision)
+            clip = load_clip(asked.backbone, precision=precision)
             tower[precision] = tower_seconds(clip)
             for method in METHODS:
                 found[method, precision] = judged(clip, method, task, asked, FeatureStore(folder))
@@ -84,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.accuracy.bf16", description="Judge bfloat16.")
+    shared = os.environ.get("VLPROMPT_SHARED", "../shared")
     parser.add_argument("--task", default="caltech101")
-    parser.add_argument("--root", default="$VLPROMPT_SHARED/data")
-    parser.add_argument("--backbone", default="local-dir:$VLPROMPT_SHARED/models/lit_tiny")
+    parser.add_argument("--root", default=f"{shared}/data")
+    parser.add_argument("--backbone", default=f"local-dir:{shared}/models/lit_tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--steps", type=int, default=300, help="of training, instead of the recipe's")
