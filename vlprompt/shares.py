@@ -113,9 +113,7 @@ _TENSORS = ("scores", "labels")
 
 def _one(shares: list[tuple[Mapping[str, Any], Mapping[str, Any], str]]) -> Scores:
     """The shares of one stream as one."""
-    scores, labels = (
-        torch.cat([tensors[f"{part}/{name}"] for tensors, _, part in shares]) for name in _TENSORS
-    )
+    scores, labels = (torch.cat([tensors[f"{part}/{name}"] for tensors, _, part in shares]) for name in _TENSORS)
     whole, predicting = (sum(meta["seconds"][part][which] for _, meta, part in shares) for which in (0, 1))
     metrics = compute(METRICS, scores, labels) if bool((labels >= 0).any()) else {}
     return Scores(metrics, scores, labels, whole, predicting)

@@ -2,8 +2,8 @@
 
 A causal tower lets no token see what follows it, and only the end-of-text state is read. So nothing after end-of-text
 matters, and the tokens that every text opens with have the same states in every text: they are run once per variant,
-their keys and values are kept by layer, and only what differs is run against them. The result is the full forward's,
-gradients included, up to rounding.
+and what differs is run against their keys and values. The result is the full forward's, gradients included, up to
+rounding.
 """
 
 import math
@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vlprompt.backbones.packing import Packing, pack
 from vlprompt.backbones.prompts import TextPrompt
 from vlprompt.errors import UsageError
-
-KeysValues = tuple[Tensor, Tensor]  # each (G, H, P, d)
-ENOUGH_TOKENS = 128  # in a chunk; beyond, a processor's matrix units gain less than padding costs (2 cores, ViT-B/16)
 
 
 class TextEncoder(Protocol):
@@ -57,8 +55,9 @@ def _pool_type(tower: nn.Module) -> str:
 class SharedPrefix:
     """Exact encoding through a causal tower of open_clip (its own modules, none copied).
 
-    Texts are run in chunks sorted by length, so that short ones are not padded to the longest. Beyond twice
-    `chunk_tokens` in all, a chunk keeps only its input for the backward pass and is computed again there.
+    Texts stand end to end in rows, see `packing`, and the tokens that all open with run once, in the same pass. Beyond
+    twice `chunk_tokens` in all, rows run in chunks that keep only their input for the backward pass and are computed
+    again there.
     """
 
     def __init__(self, tower: nn.Module, chunk_tokens: int, lead: int = 1) -> None:
@@ -68,63 +67,66 @@ class SharedPrefix:
 
     def __call__(self, prompt: TextPrompt) -> Tensor:
         """(G, P, D) prefix and (C, S, D) suffixes -> (G, C, E) features, not normalised."""
-        dtype = self.tower.transformer.get_cast_dtype()
-        known = self._prefix(prompt.prefix.to(dtype), prompt.deep)
+        check_deep(prompt.deep, len(self.tower.transformer.resblocks))
         variants = prompt.prefix.shape[0]
-        suffix = prompt.suffix if prompt.suffix.ndim == 4 else prompt.suffix.expand(variants, *prompt.suffix.shape)
-        every_end = prompt.ends.expand(variants, -1)  # (G, C)
-        chunks = self.chunks(prompt)
-        tokens = int((every_end + 1).sum())
+        packings = self._packings(prompt)
+        tokens = int((prompt.ends.expand(variants, -1) + 1).sum())
         recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
+        known: list[Tensor] = []
         parts = []
-        for chosen in chunks:
-            ends = every_end[:, chosen]
-            rows = suffix[:, chosen, : int(ends.max()) + 1].to(dtype)
-            flat = [part for pair in known for part in pair]
-            inputs = (rows, ends, *flat)
-            parts.append(checkpoint(self._suffix, *inputs, use_reentrant=False) if recompute else self._suffix(*inputs))
-        order = torch.cat(chunks).argsort()
+        for packing in packings:
+            if recompute:
+                features, seen = checkpoint(self._run, prompt, packing, *known, use_reentrant=False)
+            else:
+                features, seen = self._run(prompt, packing, *known)
+            known = known or seen
+            parts.append(features.reshape(variants, len(packing.texts), -1))
+        order = torch.cat([packing.texts for packing in packings]).argsort()
         return at_least_float32(torch.cat(parts, dim=1)[:, order])
 
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
         """The texts that are run together, (c,) indices each, texts of like length together."""
-        variants = prompt.prefix.shape[0]
-        longest = prompt.ends.expand(variants, -1).amax(dim=0)  # (C,)
-        return _chunks(longest, self.chunk_tokens // variants, ENOUGH_TOKENS // variants)
+        return [packing.texts for packing in self._packings(prompt)]
 
-    def _prefix(self, x: Tensor, deep: Mapping[int, Tensor]) -> list[KeysValues]:
-        """(G, P, D) embeddings -> the keys and values of every layer, each (G, H, P, d)."""
-        blocks = self.tower.transformer.resblocks
-        check_deep(deep, len(blocks))
-        x = x + self.tower.positional_embedding[: x.shape[1]].to(x.dtype)
-        known = []
-        for number, block in enumerate(blocks):
-            if number in deep:
-                x = overwrite(x, deep[number], self.lead)
-            q, k, v = _heads(block, x)
-            known.append((k, v))
-            if number + 1 < len(blocks):  # the last layer's output is never looked at
-                x = _finish(block, x, _join(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
-        return known
+    def _packings(self, prompt: TextPrompt) -> list[Packing]:
+        variants, opening, _ = prompt.prefix.shape
+        ends = tuple(map(tuple, prompt.ends.reshape(-1, prompt.ends.shape[-1]).tolist()))
+        form = (variants, opening, prompt.suffix.shape[-2])
+        dtype, device = self.tower.transformer.get_cast_dtype(), prompt.prefix.device
+        return pack(ends, form, self.chunk_tokens // variants, dtype, device)
 
-    def _suffix(self, x: Tensor, ends: Tensor, *known: Tensor) -> Tensor:
-        """(G, C, S, D) embeddings that follow `known` keys and values -> (G, C, E), read at ends (G, C)."""
-        variants, texts, length, width = x.shape
-        start = known[0].shape[2]
-        x = x + self.tower.positional_embedding[start : start + length].to(x.dtype)
-        x = x.reshape(variants * texts, length, width)
+    def _run(self, prompt: TextPrompt, packing: Packing, *known: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The texts of a packing -> (G * C, E) features, and each layer's keys and values of the prefix.
+
+        `known` are these keys and values, (2, G, H, P, d) a layer, for all packings but the first, which has the prefix
+        in it.
+        """
+        opening = prompt.prefix.shape[1]
+        x = self._embedded(prompt, packing, opens=not known)
+        found = []
         blocks = self.tower.transformer.resblocks
-        causal = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device).triu(1)
-        read = ends.flatten().to(x.device)
-        rows = torch.arange(len(read), device=x.device)
         for number, block in enumerate(blocks):
-            q, k, v = _heads(block, x)
+            if number in prompt.deep and not known:
+                lead = overwrite(x[:, :opening], prompt.deep[number], self.lead)
+                x = torch.cat([lead, x[:, opening:]], dim=1)
+            q, k, v = _heads(block, x, packing.mask.shape[0])
+            ahead = known[number] if known else torch.stack([k[:, 0, :, :opening], v[:, 0, :, :opening]])
+            found.append(ahead)
+            attended = _attend(q, k, v, ahead, packing.mask)
             if number + 1 == len(blocks):  # one token a text is read: the others stop here
-                q, x, causal = q[rows, :, read, None], x[rows, read, None], causal[read]
-                causal = causal[:, None, None, :]
-            attended = _attend(q, k, v, known[2 * number], known[2 * number + 1], causal)
-            x = _finish(block, x, _join(attended))
-        return _project(self.tower, self.tower.ln_final(x[:, 0])).reshape(variants, texts, -1)
+                x, attended = (states.flatten(0, 1).index_select(0, packing.ends) for states in (x, attended))
+            x = _finish(block, x, attended)
+        return _project(self.tower, self.tower.ln_final(x)), found
+
+    def _embedded(self, prompt: TextPrompt, packing: Packing, *, opens: bool) -> Tensor:
+        """(G, N * L, D), the packing's tokens with their position embeddings."""
+        dtype = self.tower.transformer.get_cast_dtype()
+        x = prompt.suffix.flatten(-3, -2).index_select(-2, packing.tokens).to(dtype)
+        x = x.expand(prompt.prefix.shape[0], *x.shape[-2:])
+        if opens:
+            x = torch.cat([prompt.prefix.to(dtype), x], dim=1)
+        places: Tensor = self.tower.positional_embedding.index_select(0, packing.positions)
+        return x + places.to(dtype)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -154,12 +156,12 @@ def overwrite(x: Tensor, tokens: Tensor, lead: int) -> Tensor:
     return torch.cat([x[:, :lead], tokens, x[:, end:]], dim=1)
 
 
-def _heads(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L, D) -> queries, keys and values, each (B, H, L, d)."""
+def _heads(block: Any, x: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(G, N * L, D) -> queries, keys and values, each (G, N, H, L, d)."""
     attention = block.attn
     qkv = in_projection(attention, block.ln_1(x))
-    shape = (*x.shape[:2], 3, attention.num_heads, x.shape[2] // attention.num_heads)
-    q, k, v = qkv.reshape(shape).permute(2, 0, 3, 1, 4)
+    shape = (len(x), rows, -1, 3, attention.num_heads, x.shape[2] // attention.num_heads)
+    q, k, v = qkv.reshape(shape).permute(3, 0, 1, 4, 2, 5)
     return q, k, v
 
 
@@ -170,36 +172,23 @@ def in_projection(attention: Any, x: Tensor) -> Tensor:
     return F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
 
 
-def _join(heads: Tensor) -> Tensor:
-    """(B, H, L, d) -> (B, L, D)."""
-    return heads.transpose(1, 2).flatten(2)
-
-
 def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
-    """What a residual block does after attention; both (B, L, D)."""
+    """What a residual block does after attention; both (..., D)."""
     x = x + block.ls_1(block.attn.out_proj(attended))
     return x + block.ls_2(block.mlp(block.ln_2(x)))  # type: ignore[no-any-return]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, known_k: Tensor, known_v: Tensor, causal: Tensor) -> Tensor:
-    """Attention of (G*C, H, S, d) queries to the (G, H, P, d) prefix and to their own text.
+def _attend(q: Tensor, k: Tensor, v: Tensor, ahead: Tensor, mask: Tensor) -> Tensor:
+    """Attention of (G, N, H, L, d) queries to the (2, G, H, P, d) prefix and their own rows -> (G, N * L, D).
 
-    The prefix is multiplied once per head for all texts together instead of being repeated for each.
+    Written out: on processors torch's fused kernel is slower for so short rows.
     """
-    variants, heads, start, depth = known_k.shape
-    texts, length = q.shape[0] // variants, q.shape[2]
-    every = (variants, heads, texts * length)
-    grouped = q.reshape(variants, texts, heads, length, depth).transpose(1, 2).reshape(*every, depth)
-    to_prefix = (grouped @ known_k.mT).reshape(variants, heads, texts, length, start).transpose(1, 2)
-    to_own = q @ k.mT + causal * math.sqrt(depth)
-    scores = torch.cat([to_prefix.reshape(*q.shape[:3], start), to_own], dim=-1) / math.sqrt(depth)
-    weights = scores.softmax(dim=-1)
-    on_prefix, on_own = weights[..., :start], weights[..., start:]
-    on_prefix = on_prefix.reshape(variants, texts, heads, length, start).transpose(1, 2)
-    from_prefix = on_prefix.reshape(*every, start) @ known_v
-    from_prefix = from_prefix.reshape(variants, heads, texts, length, depth).transpose(1, 2)
-    attended: Tensor = on_own @ v + from_prefix.reshape(q.shape)
-    return attended
+    rows = q.shape[1]
+    ahead = ahead[:, :, None].expand(-1, -1, rows, -1, -1, -1)
+    k, v = torch.cat([ahead[0], k], dim=-2), torch.cat([ahead[1], v], dim=-2)
+    scores = (q / math.sqrt(q.shape[-1])) @ k.mT + mask
+    attended: Tensor = scores.softmax(dim=-1) @ v
+    return attended.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 def _project(tower: Any, x: Tensor) -> Tensor:
@@ -208,20 +197,3 @@ def _project(tower: Any, x: Tensor) -> Tensor:
     if projection is None:
         return x
     return projection(x) if isinstance(projection, nn.Module) else x @ projection  # type: ignore[no-any-return]
-
-
-def _chunks(ends: Tensor, budget: int, enough: int) -> list[Tensor]:
-    """Texts in chunks of at most `budget` padded tokens, texts of like length together; (c,) indices each.
-
-    A chunk that has `enough` tokens takes no longer texts in, which would pad all of it.
-    """
-    lengths, order = (ends + 1).sort(stable=True)
-    chunks: list[Tensor] = []
-    first = longest = 0
-    for last, length in enumerate(lengths.tolist()):
-        grows = length > longest and (last - first) * longest >= enough
-        if last > first and (grows or (last + 1 - first) * length > budget):
-            chunks.append(order[first:last])
-            first = last
-        longest = length
-    return [*chunks, order[first:]]

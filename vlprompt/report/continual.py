@@ -43,9 +43,7 @@ def mean_matrix(series: Series) -> list[list[Cell]]:
     matrices = [run.extra["matrix"] for run in runs if "matrix" in run.extra]
     if not matrices:
         return []
-    return [
-        [cell([each[t][i] for each in matrices]) for i in range(len(row))] for t, row in enumerate(matrices[0])
-    ]
+    return [[cell([each[t][i] for each in matrices]) for i in range(len(row))] for t, row in enumerate(matrices[0])]
 
 
 def curve(series: Series) -> list[Cell]:
