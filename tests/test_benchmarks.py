@@ -302,7 +302,7 @@ def test_every_learner_of_images_is_set_against_the_rate() -> None:
     assert not any(record.missed for record in found)
     for record in found:
         figures = record.figures
-        assert figures["share_of_matmul"] == pytest.approx(figures["least_s"] / figures["ours_s"])
+        assert figures["share_of_little"] == pytest.approx(figures["least_s"] / figures["ours_s"])
         assert figures["least_s"] == pytest.approx(figures["gflop"] / figures["matmul_gflop_per_s"])
     gflop = {(r.setting["learner"], r.setting["part"]): r.figures["gflop"] for r in found}
     batch, width, classes = roofline.QUICK.features, 48, roofline.QUICK.classes
@@ -333,9 +333,11 @@ def test_below_the_rate_is_said_where_there_is_enough_to_do(monkeypatch: pytest.
         return roofline.measured("it", "step", lambda: matrix @ matrix, 1, rate, roofline.QUICK, target=0.6)
 
     assert judged(1e12).missed == []  # nothing to do, so nothing is asked
+    assert not compare.ratios({"figures": judged(1e12).figures})
     monkeypatch.setattr(roofline, "TOO_LITTLE", 0.0)
     assert "share_of_matmul" in judged(1e12).missed[0]
     assert judged(1e-12).missed == []
+    assert list(compare.ratios({"figures": judged(1e-12).figures})) == ["share_of_matmul"]
 
 
 def line(benchmark: str = "it", *, cpu: str = "one", date: str = "2026-01-01", **figures: float) -> dict[str, Any]:

@@ -1,20 +1,40 @@
 """bfloat16 beside float32: the table is made, and a difference that chance does not explain fails."""
 
 import pytest
+import torch
 
 from benchmarks.accuracy import bf16
-from benchmarks.accuracy.bf16 import Judged, apart
+from benchmarks.accuracy.bf16 import Judged, apart, difference
+
+
+def of(*accuracies: float, first: int = 0) -> Judged:
+    """Right answers to so many of 100 images, from the first on."""
+    right = torch.zeros(len(accuracies), 100, dtype=torch.bool)
+    for row, accuracy in zip(right, accuracies, strict=True):
+        row[first : first + round(100 * accuracy)] = True
+    return Judged(accuracies, 1.0, right)
 
 
 def test_a_difference_counts_beyond_the_interval() -> None:
-    exact = Judged((0.80, 0.82, 0.84), 1.0, 100)
+    exact = of(0.80, 0.82, 0.84)
     assert exact.half == pytest.approx(4.303 * 0.02 / 3**0.5, rel=1e-3)
-    assert not apart(exact, Judged((0.79, 0.80, 0.81), 1.0, 100))
-    assert apart(exact, Judged((0.70, 0.71, 0.72), 1.0, 100))
-    once = Judged((0.5,), 1.0, 100)  # nothing is drawn: the images are what chance there is
+    assert not apart(exact, of(0.79, 0.80, 0.81))
+    assert apart(exact, of(0.70, 0.71, 0.72))
+    once = of(0.5)  # nothing is drawn: the images are what chance there is
     assert once.half == pytest.approx(0.098)
-    assert not apart(once, Judged((0.45,), 1.0, 100))
-    assert apart(once, Judged((0.35,), 1.0, 100))
+    assert not apart(once, of(0.45))
+    assert apart(once, of(0.35))
+
+
+def test_a_difference_is_one_within_a_seed() -> None:
+    assert difference(of(0.50, 0.70, 0.90), of(0.49, 0.69, 0.89)) == (pytest.approx(-0.01), pytest.approx(0, abs=1e-9))
+    mean, half = difference(of(0.50, 0.70, 0.90), of(0.51, 0.69, 0.91))
+    assert mean == pytest.approx(0.01 / 3)
+    assert half == pytest.approx(4.303 * 0.01 * (4 / 3) ** 0.5 / 3**0.5, rel=1e-3)
+    assert difference(of(0.5), of(0.5)) == (0, 0)
+    mean, half = difference(of(0.5), of(0.5, first=10))  # ten images gained, ten lost
+    assert mean == 0
+    assert half == pytest.approx(1.96 * (20 / 99) ** 0.5 / 10)
 
 
 def test_every_method_is_judged_in_both(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
