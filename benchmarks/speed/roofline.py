@@ -3,11 +3,11 @@
     python -m benchmarks.speed.roofline [--quick] [--results FILE]
 
 The operations that must be done are counted on our path (products of matrices, attention, convolutions; what the
-backward pass computes again and what rows of texts leave empty included) and divided by the best rate of a large float32
-product so far in the run; that is the least time. `share_of_matmul` is the least time over the time measured. A step is
-gradients and optimiser; an evaluation is a batch with whatever is kept between batches made anew, so that text which is
-encoded once for all batches is part of it. Learners whose operations take less than 20 ms are shown, but a share says
-nothing of them: it is `share_of_little`, which no later run is compared with.
+backward pass computes again and what rows of texts leave empty included) and divided by the best rate of a large
+float32 product so far in the run; that is the least time. `share_of_matmul` is the least time over the time measured. A
+step is gradients and optimiser; an evaluation is a batch with whatever is kept between batches made anew, so that text
+which is encoded once for all batches is part of it. Learners whose operations take less than 20 ms are shown, but a
+share says nothing of them: it is `share_of_little`, which no later run is compared with.
 """
 
 import sys
