@@ -154,7 +154,7 @@ def table(found: dict[tuple[str, str], Judged], tower: dict[str, float]) -> Tabl
         exact, rough = (found[method, precision] for precision in PRECISIONS)
         shown = [f"{100 * each.mean:.1f} ± {100 * each.half:.1f}" for each in (exact, rough)]
         gained, half = difference(exact, rough)
-        shown.append(f"{100 * gained:+.1f} ± {100 * half:.1f}")
+        shown.append(f"{round(100 * gained, 1) + 0.0:+.1f} ± {100 * half:.1f}")  # no -0.0
         times = (f"{exact.seconds:.3g} s", f"{rough.seconds:.3g} s", f"{exact.seconds / rough.seconds:.2f}")
         rows.append((method, (*shown, *times, "DIFFERENT" if apart(exact, rough) else "same")))
     times = (f"{tower['fp32']:.3g} s", f"{tower['bf16']:.3g} s", f"{tower['fp32'] / tower['bf16']:.2f}")
