@@ -109,10 +109,10 @@ class SharedPrefix:
             if number in prompt.deep and not known:
                 lead = overwrite(x[:, :opening], prompt.deep[number], self.lead)
                 x = torch.cat([lead, x[:, opening:]], dim=1)
-            q, k, v = _heads(block, x, packing.mask.shape[0])
-            ahead = known[number] if known else torch.stack([k[:, 0, :, :opening], v[:, 0, :, :opening]])
+            queries, own = _heads(block, x, packing.mask.shape[0])
+            ahead = known[number] if known else own[:, :, 0, :, :opening].clone()  # a view would keep all of it
             found.append(ahead)
-            attended = _attend(q, k, v, ahead, packing.mask)
+            attended = _attend(queries, ahead, own, packing.mask)
             if number + 1 == len(blocks):  # one token a text is read: the others stop here
                 x, attended = (states.flatten(0, 1).index_select(0, packing.ends) for states in (x, attended))
             x = _finish(block, x, attended)
@@ -156,13 +156,13 @@ def overwrite(x: Tensor, tokens: Tensor, lead: int) -> Tensor:
     return torch.cat([x[:, :lead], tokens, x[:, end:]], dim=1)
 
 
-def _heads(block: Any, x: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(G, N * L, D) -> queries, keys and values, each (G, N, H, L, d)."""
+def _heads(block: Any, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """(G, N * L, D) -> queries (G, N, H, L, d), keys and values (2, G, N, H, L, d)."""
     attention = block.attn
     qkv = in_projection(attention, block.ln_1(x))
     shape = (len(x), rows, -1, 3, attention.num_heads, x.shape[2] // attention.num_heads)
-    q, k, v = qkv.reshape(shape).permute(3, 0, 1, 4, 2, 5)
-    return q, k, v
+    qkv = qkv.reshape(shape).permute(3, 0, 1, 4, 2, 5)
+    return qkv[0], qkv[1:]
 
 
 def in_projection(attention: Any, x: Tensor) -> Tensor:
@@ -178,16 +178,21 @@ def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     return x + block.ls_2(block.mlp(block.ln_2(x)))  # type: ignore[no-any-return]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, ahead: Tensor, mask: Tensor) -> Tensor:
-    """Attention of (G, N, H, L, d) queries to the (2, G, H, P, d) prefix and their own rows -> (G, N * L, D).
+def _attend(queries: Tensor, ahead: Tensor, own: Tensor, mask: Tensor) -> Tensor:
+    """Attention of (G, N, H, L, d) queries -> (G, N * L, D).
 
     Written out: on processors torch's fused kernel is slower for so short rows.
+
+    Args:
+        queries: Of the rows' tokens.
+        ahead: (2, G, H, P, d), keys and values of the prefix.
+        own: (2, G, N, H, L, d), of the rows' tokens.
+        mask: (N, 1, L, P + L), what is added to the scores.
     """
-    rows = q.shape[1]
-    ahead = ahead[:, :, None].expand(-1, -1, rows, -1, -1, -1)
-    k, v = torch.cat([ahead[0], k], dim=-2), torch.cat([ahead[1], v], dim=-2)
-    scores = (q / math.sqrt(q.shape[-1])) @ k.mT + mask
-    attended: Tensor = scores.softmax(dim=-1) @ v
+    rows = queries.shape[1]
+    keys, values = torch.cat([ahead[:, :, None].expand(-1, -1, rows, -1, -1, -1), own], dim=-2)
+    scores = (queries / math.sqrt(queries.shape[-1])) @ keys.mT + mask
+    attended: Tensor = scores.softmax(dim=-1) @ values
     return attended.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
