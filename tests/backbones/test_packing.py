@@ -68,6 +68,11 @@ def test_little_is_left_empty() -> None:
     assert len(few.positions) <= 74
 
 
+def test_packings_are_as_few_as_fit_and_alike() -> None:
+    packings = packed([[9] * 54], opening=0, budget=299)  # rows of six texts, four of which would fit
+    assert [len(packing.positions) for packing in packings] == [180, 180, 180]
+
+
 def test_variants_that_end_alike_are_named_once() -> None:
     (one,) = packed([[3, 1, 6]], opening=2, budget=100)
     (three,) = packed([[3, 1, 6]], opening=2, budget=100, variants=3)

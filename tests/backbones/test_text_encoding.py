@@ -209,6 +209,18 @@ def test_memory_grows_with_the_chunk_and_not_with_the_classes(build: Build, name
     assert growth(build(name).clip(chunk_tokens=20)) < growth(build(name).clip(chunk_tokens=10**6)) / 10
 
 
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_what_goes_backward_first_is_not_computed_again(build: Build, name: str) -> None:
+    clip = build(name).clip(chunk_tokens=8)
+    prompt = PromptLayout(clip, NAMES, 3).fill(noise(1, 3, 32).requires_grad_())
+    chunks, runs = len(clip.encoder.chunks(prompt)), []
+    with clip.tower.transformer.resblocks[0].mlp.register_forward_hook(lambda *_: runs.append(1)):
+        features = clip.encode_text(prompt)
+        assert len(runs) == chunks > 1
+        features.sum().backward()
+    assert len(runs) == 2 * chunks - 1
+
+
 def test_long_names_do_not_pad_the_short_ones(build: Build) -> None:
     clip = build("clip").clip()
     short, long = ["cat", "dog"] * 40, ["a very old steam train", "the very old steam train"] * 10

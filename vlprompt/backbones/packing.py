@@ -64,6 +64,7 @@ def pack(
     mask = _mask(owner.reshape(rows, length), opening, dtype)
 
     at_once = max(1, budget // length)
+    at_once = math.ceil(rows / math.ceil(rows / at_once))  # as few packings, of like size
     packings = []
     for number, its_rows in enumerate(torch.split(mask, at_once)):
         first, size = number * at_once * length, len(its_rows) * length

@@ -57,7 +57,7 @@ class SharedPrefix:
 
     Texts stand end to end in rows, see `packing`, and the tokens that all open with run once, in the same pass. Beyond
     twice `chunk_tokens` in all, rows run in chunks that keep only their input for the backward pass and are computed
-    again there.
+    again there; all but the last, whose backward pass comes first.
     """
 
     def __init__(self, tower: nn.Module, chunk_tokens: int, lead: int = 1) -> None:
@@ -75,7 +75,7 @@ class SharedPrefix:
         known: list[Tensor] = []
         parts = []
         for packing in packings:
-            if recompute:
+            if recompute and packing is not packings[-1]:
                 features, seen = checkpoint(self._run, prompt, packing, *known, use_reentrant=False)
             else:
                 features, seen = self._run(prompt, packing, *known)
