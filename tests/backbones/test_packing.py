@@ -12,7 +12,7 @@ ENDS = st.integers(1, 3).flatmap(
 )
 
 
-def packed(ends: list[list[int]], opening: int, budget: int, variants: int | None = None) -> list[Packing]:
+def packed(ends: list[list[int]], opening: int, budget: int, variants: int | None = None) -> tuple[Packing, ...]:
     """For (G, C) ends, in suffixes of 20 tokens."""
     rows = tuple(tuple(row) for row in ends)
     return pack(rows, (variants or len(rows), opening, 20), budget, torch.float64, CPU)

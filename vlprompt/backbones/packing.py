@@ -35,7 +35,7 @@ class Packing:
 @lru_cache(maxsize=8)  # all steps of a training ask for the same
 def pack(
     ends: Ends, form: tuple[int, int, int], budget: int, dtype: torch.dtype, device: torch.device
-) -> list[Packing]:
+) -> tuple[Packing, ...]:
     """Lay texts out in rows, the shorter ones first.
 
     Args:
@@ -63,8 +63,8 @@ def pack(
     owner[:opening], owner[spots] = OPENING, order.repeat_interleave(took)
     mask = _mask(owner.reshape(rows, length), opening, dtype)
 
-    at_once = max(1, budget // length)
-    at_once = math.ceil(rows / math.ceil(rows / at_once))  # as few packings, of like size
+    most = max(1, budget // length)
+    at_once = math.ceil(rows / math.ceil(rows / most))  # no more packings than that takes, of like size
     packings = []
     for number, its_rows in enumerate(torch.split(mask, at_once)):
         first, size = number * at_once * length, len(its_rows) * length
@@ -73,19 +73,20 @@ def pack(
         places = starts[here] - first + last[:, texts] + size * torch.arange(variants)[:, None]
         parts = (tokens[first + ahead : first + size], positions[first : first + size], its_rows, places.flatten())
         packings.append(Packing(texts, *(part.to(device) for part in parts)))
-    return packings
+    return tuple(packings)
 
 
 def _layout(lengths: list[int], opening: int, budget: int) -> tuple[int, list[int]]:
     """How long a row is and where each text starts: the shortest rows that are as few as rows of `ROW` would be."""
     least = max(opening + lengths[0], lengths[-1])  # no row is without a text
     full = max(least, min(ROW, budget))
-    rows = _starts(lengths, opening, full)[-1] // full + 1
+    starts = _starts(lengths, opening, full)
+    rows = starts[-1] // full + 1
     for length in range(max(least, math.ceil((opening + sum(lengths)) / rows)), full):
-        starts = _starts(lengths, opening, length)
-        if starts[-1] // length < rows:
-            return length, starts
-    return full, _starts(lengths, opening, full)
+        shorter = _starts(lengths, opening, length)
+        if shorter[-1] // length < rows:
+            return length, shorter
+    return full, starts
 
 
 def _starts(lengths: list[int], at: int, row: int) -> list[int]:

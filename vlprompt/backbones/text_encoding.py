@@ -7,7 +7,7 @@ rounding.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -72,13 +72,12 @@ class SharedPrefix:
         packings = self._packings(prompt)
         tokens = int((prompt.ends.expand(variants, -1) + 1).sum())
         recompute = tokens > 2 * self.chunk_tokens and torch.is_grad_enabled()
-        known: list[Tensor] = []
+        known: Sequence[Tensor] = ()
         parts = []
         for packing in packings:
-            if recompute and packing is not packings[-1]:
-                features, seen = checkpoint(self._run, prompt, packing, *known, use_reentrant=False)
-            else:
-                features, seen = self._run(prompt, packing, *known)
+            inputs = (prompt, packing, known)
+            again = recompute and packing is not packings[-1]
+            features, seen = checkpoint(self._run, *inputs, use_reentrant=False) if again else self._run(*inputs)
             known = known or seen
             parts.append(features.reshape(variants, len(packing.texts), -1))
         order = torch.cat([packing.texts for packing in packings]).argsort()
@@ -88,14 +87,14 @@ class SharedPrefix:
         """The texts that are run together, (c,) indices each, texts of like length together."""
         return [packing.texts for packing in self._packings(prompt)]
 
-    def _packings(self, prompt: TextPrompt) -> list[Packing]:
+    def _packings(self, prompt: TextPrompt) -> tuple[Packing, ...]:
         variants, opening, _ = prompt.prefix.shape
         ends = tuple(map(tuple, prompt.ends.reshape(-1, prompt.ends.shape[-1]).tolist()))
         form = (variants, opening, prompt.suffix.shape[-2])
         dtype, device = self.tower.transformer.get_cast_dtype(), prompt.prefix.device
         return pack(ends, form, self.chunk_tokens // variants, dtype, device)
 
-    def _run(self, prompt: TextPrompt, packing: Packing, *known: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, prompt: TextPrompt, packing: Packing, known: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The texts of a packing -> (G * C, E) features, and each layer's keys and values of the prefix.
 
         `known` are these keys and values, (2, G, H, P, d) a layer, for all packings but the first, which has the prefix

@@ -42,10 +42,10 @@ class WholeText:
                 given = (prompt.prefix[variant], suffix[variant, chosen])
                 inputs = (*given, ends[variant, chosen], ids[variant, chosen], deep)
                 last = variant + 1 == variants and chosen is chunks[-1]  # it goes backward first
-                if recompute and not last:
-                    features.append(checkpoint(self._encode, *inputs, use_reentrant=False))
-                else:
-                    features.append(self._encode(*inputs))
+                again = recompute and not last
+                features.append(
+                    checkpoint(self._encode, *inputs, use_reentrant=False) if again else self._encode(*inputs)
+                )
         return at_least_float32(torch.cat(features).reshape(variants, texts, -1))
 
     def chunks(self, prompt: TextPrompt) -> list[Tensor]:
