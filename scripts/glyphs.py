@@ -1,9 +1,9 @@
-"""Draw digits, letters and shapes as batches of 32 x 32 pictures, with the facts that a caption may state.
+"""Draw digits, letters and shapes as batches of 32 x 32 pictures, with attributes that a caption may state.
 
-Two sources of form, neither of them handwriting: the fonts that matplotlib ships, kept as signed distance fields, and
-pen strokes made up for this (`strokes.py`). Every picture is drawn afresh: points jittered, form
-warped, pen width changed, seen at a low resolution or blurred, dark on light or light on dark, with noise.
-What is drawn depends on the generator that is passed, and on nothing else.
+There are two sources of glyphs, and neither is handwriting: matplotlib's fonts, stored as signed distance fields, and
+pen strokes designed for this script (`strokes.py`). Every picture is drawn anew: points are jittered, the form is
+warped, the pen width varies, the picture has a low resolution or blur, dark on light or light on dark, with noise. The
+pictures depend on the passed generator only.
 """
 
 import string
@@ -27,10 +27,10 @@ PEN_SHARE = 0.5  # half of the pictures are pen strokes, half are print
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LETTERS = tuple(string.ascii_lowercase)
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "heart", "cross", "arrow")
-NAMES = DIGITS + LETTERS + SHAPES  # a class is a place in this list
+NAMES = DIGITS + LETTERS + SHAPES  # a class is an index of this list
 KIND_SHARE = (0.5, 0.38, 0.12)  # digits, letters, shapes
 
-# What a caption may state of a picture. A value of -1 says: neither one nor the other.
+# What a caption may state of a picture. A value of -1 means that no statement is true.
 ATTRIBUTES = "polarity medium weight resolution size slant turn aspect case noise form".split()  # noqa: SIM905
 POLARITY, MEDIUM, WEIGHT, RESOLUTION, SIZE, SLANT, TURN, ASPECT, CASE, NOISE, FORM = range(len(ATTRIBUTES))
 
@@ -41,7 +41,7 @@ ROMAN = (
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
     *("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
 )
-HELD_OUT_FONTS = ("STIXGeneral", "cmss10", "DejaVuSansMono-Bold")  # never trained on: they watch the training
+HELD_OUT_FONTS = ("STIXGeneral", "cmss10", "DejaVuSansMono-Bold")  # not used in training: they validate it
 SYMBOLS = dict(zip(SHAPES, ("●○", "■□", "▲△", "★☆", "◆◇", "♥♡", "✚✖", "➔→"), strict=True))
 
 Floats = npt.NDArray[np.float32]
@@ -50,12 +50,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bank:
-    """Every form there is, found by (class, case); case is 1 for capitals, 0 for small letters and -1 for the rest.
+    """All glyphs, by (class, case); case is 1 for capitals, 0 for small letters and -1 for other classes.
 
     fields: (M, BANK, BANK) signed distance to a printed glyph's edge in pixels, positive inside.
-    bold, slant: (M,) whether the font is bold, and how far it leans.
+    bold, slant: (M,) whether the font is bold, and its slant.
     weights: (V, POINTS, C) and control: (V, C, 2): dots on a pen's path are `weights @ control`, in [-1, 1].
-    form: (V,) which of `strokes.FORMS` a pen's path has.
+    form: (V,) the index of the path's form in `strokes.FORMS`.
     printed, penned: for every (class, case), the rows of `fields` and of `weights`.
     """
 
@@ -71,7 +71,7 @@ class Bank:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was drawn: images (N, 1, SIDE, SIDE) in [0, 1], labels (N,), attributes (N, len(ATTRIBUTES))."""
+    """Images (N, 1, SIDE, SIDE) in [0, 1], labels (N,), attributes (N, len(ATTRIBUTES))."""
 
     images: Tensor
     labels: Tensor
@@ -92,7 +92,7 @@ def forms() -> list[tuple[int, int]]:
 
 
 def build_bank(fonts: tuple[str, ...]) -> Bank:
-    """Rasterise the named fonts and lay out the pen strokes; about five seconds for twenty fonts.
+    """Rasterise fonts and compute the pen strokes; about five seconds for twenty fonts.
 
     Raises:
         ValueError: None of the fonts has a character for one of the classes.
@@ -122,7 +122,7 @@ def build_bank(fonts: tuple[str, ...]) -> Bank:
 
 @cache
 def open_font(font: str) -> tuple[str, frozenset[int]]:
-    """Where a font of matplotlib lies, and the code points it has."""
+    """The path of a font of matplotlib, and its code points."""
     from matplotlib import ft2font, get_data_path
 
     path = str(Path(get_data_path()) / "fonts" / "ttf" / f"{font}.ttf")
@@ -130,9 +130,9 @@ def open_font(font: str) -> tuple[str, frozenset[int]]:
 
 
 def rasterise(font: str, char: str, detail: int = 4) -> list[Floats]:
-    """The signed distance field (BANK, BANK) of a character, its longer side SIDE; none where the font lacks it."""
-    path, known = open_font(font)
-    if ord(char) not in known:
+    """The signed distance field (BANK, BANK) of a character with longer side SIDE; none where the font lacks it."""
+    path, characters_of_font = open_font(font)
+    if ord(char) not in characters_of_font:
         return []
     face = ImageFont.truetype(path, 100)
     left, top, right, bottom = face.getbbox(char)
@@ -148,20 +148,20 @@ def rasterise(font: str, char: str, detail: int = 4) -> list[Floats]:
 
 def pen_bank() -> tuple[Tensor, Tensor, Ints, dict[tuple[int, int], Ints]]:
     """Weights (V, POINTS, C), control points (V, C, 2), forms (V,), and the rows of every (class, case)."""
-    paths, told, penned = [], [], {}
+    paths, path_forms, penned = [], [], {}
     for label, case in forms():
         found = variants(NAMES[label].upper() if case == 1 else NAMES[label])
         penned[label, case] = np.arange(len(paths), len(paths) + len(found))
         paths += [pen_path(strokes) for _, strokes in found]
-        told += [form for form, _ in found]
+        path_forms += [form for form, _ in found]
     widest = max(len(control) for _, control in paths)
     weights = np.stack([np.pad(w, ((0, 0), (0, widest - w.shape[1]))) for w, _ in paths])
     control = np.stack([np.pad(p, ((0, widest - len(p)), (0, 0))) for _, p in paths])
-    return torch.from_numpy(weights), torch.from_numpy(control), np.array(told), penned
+    return torch.from_numpy(weights), torch.from_numpy(control), np.array(path_forms), penned
 
 
 def resize_matrix(side: int, mode: str) -> Tensor:
-    """The (SIDE, SIDE) matrix that averages down to `side` pixels and resizes up again."""
+    """The (SIDE, SIDE) matrix that averages to `side` pixels and resizes to SIDE again."""
     down = F.interpolate(torch.eye(SIDE)[None], size=side, mode="area")[0].T  # (side, SIDE)
     smooth = {"antialias": True} if mode == "bicubic" else {}
     return F.interpolate(torch.eye(side)[None, None], size=(SIDE, side), mode=mode, **smooth)[0, 0] @ down
@@ -174,8 +174,8 @@ def blur_matrix(sigma: float) -> Tensor:
     return weight / weight.sum(1, keepdim=True)
 
 
-# How a picture is seen: (matrix for its rows and columns, share of pictures, what its caption may say of resolution).
-SIGHTS = (
+# Resolutions: (matrix for rows and columns, share of pictures, value of the attribute RESOLUTION).
+RESOLUTIONS = (
     (resize_matrix(8, "bicubic"), 0.34, 0),
     (resize_matrix(8, "nearest"), 0.05, 0),
     (resize_matrix(10, "bicubic"), 0.12, 0),
@@ -192,10 +192,10 @@ class Style:
     """How each of N pictures is drawn; every array is (N,) unless noted.
 
     size: the glyph's longer side as a share of the picture's.
-    slant, turn, aspect: lean to the right, clockwise angle, width over height; matrix: (N, 2, 2) all three.
+    slant, turn, aspect: slant to the right, clockwise angle, width over height; matrix: (N, 2, 2) all three.
     wave: (N, 2, 3) amplitude, frequency and phase of a bend along x and y.
-    width: the pen's radius, or how far print grows, in pixels.
-    shift: (N, 2) where in the free margin the glyph stands, in [-1, 1].
+    width: the pen's radius, or the growth of print, in pixels.
+    shift: (N, 2) the position in the free margin, in [-1, 1].
     """
 
     size: Floats
@@ -209,18 +209,18 @@ class Style:
 
 
 def draw_style(rng: np.random.Generator, slant: Floats, pen: npt.NDArray[np.bool_], wild: float) -> Style:
-    """Draw N styles; `slant` (N,) is the lean that the font has already, `wild` scales every distortion."""
+    """Draw N styles; `slant` (N,) is the font's own slant, `wild` scales every distortion."""
     n = len(pen)
-    lean = rng.normal(0, 0.2 * wild, n)
+    slanted = rng.normal(0, 0.2 * wild, n)
     turn = rng.normal(0, 0.12 * wild, n)
     aspect = np.exp(rng.normal(0, 0.15 * wild, n))
     rotate = np.stack([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], -1).reshape(n, 2, 2)
-    skew = np.stack([aspect, -lean, np.zeros(n), 1 / aspect], -1).reshape(n, 2, 2)
+    skew = np.stack([aspect, -slanted, np.zeros(n), 1 / aspect], -1).reshape(n, 2, 2)
     amplitude = rng.normal(0, 0.06 * wild, (n, 2))
     wave = np.stack([amplitude, rng.uniform(1.5, 4.5, (n, 2)), rng.uniform(0, 6.3, (n, 2))], -1)
     return Style(
         size=(1 - 0.42 * rng.random(n) ** 2).astype(np.float32),
-        slant=(lean + slant).astype(np.float32),
+        slant=(slanted + slant).astype(np.float32),
         turn=turn.astype(np.float32),
         aspect=aspect.astype(np.float32),
         matrix=torch.from_numpy((rotate @ skew).astype(np.float32)),
@@ -231,7 +231,7 @@ def draw_style(rng: np.random.Generator, slant: Floats, pen: npt.NDArray[np.bool
 
 
 def bend(points: Tensor, wave: Tensor) -> Tensor:
-    """Move points (N, K, 2) along x by a sine of y, and the other way round; wave (N, 2, 3)."""
+    """Move points (N, K, 2) along x by a sine of y, and along y by a sine of x; wave (N, 2, 3)."""
     amplitude, frequency, phase = wave[:, None].unbind(-1)  # each (N, 1, 2)
     return points + amplitude * torch.sin(frequency * points.flip(-1) + phase)
 
@@ -243,7 +243,7 @@ def pixel_grid() -> Tensor:
 
 
 def ink_pen(bank: Bank, rows: Ints, style: Style, rng: np.random.Generator, wild: float) -> Tensor:
-    """Ink (N, SIDE, SIDE) in [0, 1] of pen strokes with jittered control points, fitted to their size."""
+    """Ink (N, SIDE, SIDE) in [0, 1] of pen strokes with jittered control points, scaled to their size."""
     n, radius = len(rows), torch.from_numpy(style.width)[:, None]
     control = bank.control[rows]  # (N, C, 2)
     jitter = rng.normal(0, 1, control.shape) * rng.uniform(0, 0.13 * wild, (n, 1, 1))
@@ -256,7 +256,7 @@ def ink_pen(bank: Bank, rows: Ints, style: Style, rng: np.random.Generator, wild
     free = ((SIDE - 2 * radius) - (high - low) * scale).clamp_min(0) / 2  # (N, 2)
     place = (path - ((low + high) / 2)[:, None]) * scale[:, None]  # (N, POINTS, 2), pixels from the middle
     place = place + (free * 0.5 * torch.from_numpy(style.shift))[:, None]
-    # |q - p|^2 = |q|^2 + (q, 1) . (-2p, |p|^2), one product for every pixel q and dot p
+    # |q - p|^2 = |q|^2 + (q, 1) . (-2p, |p|^2): one product for all pixels q and dots p
     grid = pixel_grid()
     dots = torch.cat([-2 * place, place.square().sum(-1, keepdim=True)], -1)  # (N, POINTS, 3)
     product = torch.cat([grid, torch.ones(len(grid), 1)], 1) @ dots.reshape(-1, 3).T  # (pixels, N * POINTS)
@@ -267,7 +267,7 @@ def ink_pen(bank: Bank, rows: Ints, style: Style, rng: np.random.Generator, wild
 def ink_print(bank: Bank, rows: Ints, style: Style) -> Tensor:
     """Ink (N, SIDE, SIDE) in [0, 1] of printed glyphs, warped and grown or eroded."""
     size = torch.from_numpy(style.size)[:, None, None]  # (N, 1, 1)
-    margin = (1 - size) * torch.from_numpy(style.shift)[:, None]  # the glyph never leaves the picture by much
+    margin = (1 - size) * torch.from_numpy(style.shift)[:, None]  # so that most of the glyph is inside the picture
     unit = (pixel_grid() / (SIDE / 2) - margin * 0.5) / size  # (N, pixels, 2), the glyph within [-1, 1]
     unit = bend(unit @ torch.linalg.inv(style.matrix).mT, style.wave)
     where = (unit * (SIDE / BANK)).reshape(-1, SIDE, SIDE, 2)
@@ -276,11 +276,11 @@ def ink_print(bank: Bank, rows: Ints, style: Style) -> Tensor:
 
 
 def expose(ink: Tensor, rng: np.random.Generator) -> tuple[Tensor, Ints, Ints, Ints]:
-    """Turn ink (N, SIDE, SIDE) into pictures: resolution, contrast, noise, polarity; and what was done, each (N,)."""
+    """Turn ink (N, SIDE, SIDE) into pictures with resolution, contrast, noise and polarity; returns these too, (N,)."""
     n = len(ink)
-    share = np.array([s for _, s, _ in SIGHTS])
-    sight = rng.choice(len(SIGHTS), n, p=share / share.sum())
-    matrix = torch.stack([m for m, _, _ in SIGHTS])[sight]
+    share = np.array([s for _, s, _ in RESOLUTIONS])
+    kind = rng.choice(len(RESOLUTIONS), n, p=share / share.sum())
+    matrix = torch.stack([m for m, _, _ in RESOLUTIONS])[kind]
     noise = rng.exponential(0.05, n) * (rng.random(n) < 0.5)
     grain = torch.from_numpy(noise.astype(np.float32))[:, None, None]
     field = ink + grain * 2 * torch.from_numpy(rng.standard_normal(ink.shape, np.float32))
@@ -290,7 +290,7 @@ def expose(ink: Tensor, rng: np.random.Generator) -> tuple[Tensor, Ints, Ints, I
     picture = dark + (bright - dark) * field + grain * 0.5 * specks
     light = rng.random(n) < 0.6
     picture = torch.where(torch.from_numpy(light)[:, None, None], picture, 1 - picture).clamp(0, 1)
-    return picture, np.array([a for _, _, a in SIGHTS])[sight], light.astype(int), between(noise, 0.02, 0.1)
+    return picture, np.array([a for _, _, a in RESOLUTIONS])[kind], light.astype(int), between(noise, 0.02, 0.1)
 
 
 def lift(values: npt.NDArray[np.float64]) -> Tensor:
@@ -299,12 +299,12 @@ def lift(values: npt.NDArray[np.float64]) -> Tensor:
 
 
 def between(values: npt.NDArray[np.floating], low: float, high: float) -> Ints:
-    """0 below `low`, 1 above `high`, -1 (not worth a word) between them."""
+    """0 below `low`, 1 above `high`, -1 (not stated) between them."""
     return np.where(values < low, 0, np.where(values > high, 1, -1))
 
 
 def sided(values: Floats, low: float, high: float) -> Ints:
-    """0 near zero, 1 above `high`, 2 below its negative, -1 (not worth a word) between them."""
+    """0 near zero, 1 above `high`, 2 below its negative, -1 (not stated) between them."""
     return np.where(np.abs(values) < low, 0, np.where(values > high, 1, np.where(values < -high, 2, -1)))
 
 
@@ -318,11 +318,11 @@ def pick_forms(rng: np.random.Generator, n: int) -> list[tuple[int, int]]:
 
 
 def draw(bank: Bank, rng: np.random.Generator, n: int, wild: float = 1.0) -> Pictures:
-    """Draw N pictures. `wild` above 1 distorts more than the training does, as a harder test."""
+    """Draw N pictures; `wild` above 1 distorts more than training, for a harder test."""
     chosen = pick_forms(rng, n)
     pen = rng.random(n) < PEN_SHARE
-    luck = rng.random(n)
-    rows = np.array([rows[int(u * len(rows))] for form, p, u in zip(chosen, pen, luck, strict=True)
+    position = rng.random(n)
+    rows = np.array([rows[int(u * len(rows))] for form, p, u in zip(chosen, pen, position, strict=True)
                      for rows in [(bank.penned if p else bank.printed)[form]]])  # fmt: skip
     style = draw_style(rng, np.where(pen, 0, bank.slant[np.where(pen, 0, rows)]), pen, wild)
     ink = torch.empty(n, SIDE, SIDE)

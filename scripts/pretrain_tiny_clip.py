@@ -1,14 +1,12 @@
-"""Pre-train the small CLIP that ships with vlprompt, on captioned glyphs drawn afresh for every epoch.
+"""Pre-train the bundled tiny CLIP on captioned glyphs, which are drawn anew for every epoch.
 
-    python scripts/pretrain_tiny_clip.py --out OUT --threads 1 --bf16
+    python scripts/pretrain_tiny_clip.py --out OUT --threads 1 --bf16      produced the bundled weights
 
-made the weights that ship.
+Writes `open_clip_config.json` and `open_clip_model.safetensors` (float16, only the trained token rows) to --out, and
+its state to --out/state after every epoch: the same command continues an interrupted run and ends in the same bytes.
+Needs matplotlib for its fonts (pip install "vlprompt[plot]").
 
-Writes `open_clip_config.json` and `open_clip_model.safetensors` (float16, only the token rows that were trained) to
---out, and its state to --out/state after every epoch: run the same command again and it goes on from there, to the same
-bytes as without the interruption. Needs matplotlib for its fonts (pip install "vlprompt[plot]").
-
-It never sees handwriting: training and the figures it prints use nothing but pictures drawn by `glyphs.py`.
+It uses no handwriting: training and the printed figures use pictures of `glyphs.py` only.
 """
 
 import argparse
@@ -41,11 +39,11 @@ MODEL = {
 }
 PREPROCESS = {"size": [g.SIDE, g.SIDE], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
 WEIGHTS, CONFIG, STATE = "open_clip_model.safetensors", "open_clip_config.json", "state"
-BATCH = 128  # an image is a pure function of (seed, epoch, its place), drawn in blocks of this many
-STATED_SHARE = [0.35, 0.25, 0.2, 0.12, 0.08]  # how many facts a caption states, from none to four
+BATCH = 128  # images in a block; an image is a pure function of (seed, epoch, index)
+STATED_SHARE = [0.35, 0.25, 0.2, 0.12, 0.08]  # probabilities of 0 to 4 stated attributes in a caption
 PEAK_RATE = 1.5e-3
 WARM_UP = 200  # steps
-LOGIT_SCALE_LIMIT = 30.0  # soft enough for a learned context to move the scores
+LOGIT_SCALE_LIMIT = 30.0  # small enough for a learned context to change the scores
 
 # Words for each value of an attribute: adjectives before the noun, then phrases after it.
 WORDS: dict[int, list[tuple[list[str], list[str]]]] = {
@@ -72,7 +70,7 @@ PHOTOS = (
     + ["a drawing of", "art of", "itap of", "a good photo of", "a bad photo of", "a cropped photo of"]
     + ["a close-up photo of", "a rendering of", "there is"]
 )
-NOUNS = {  # what may stand before a name: how the kind of thing is called, then articles alone
+NOUNS = {  # phrases before a name: words for the kind of class, then articles alone
     "digit": ["the digit"] * 8 + ["the number"] * 4 + ["digit", "number", "a", "a", "the", "my", "", ""],
     "letter": ["the letter"] * 8 + ["letter", "letter", "the character", "a", "the", ""],
     "shape": ["the shape"] * 4 + ["a", "a", "a", "a", "the", "the", "the symbol", ""],
@@ -80,7 +78,7 @@ NOUNS = {  # what may stand before a name: how the kind of thing is called, then
 
 
 def kind(label: int) -> str:
-    """What sort of thing a class is."""
+    """The kind of a class: digit, letter or shape."""
     name = g.NAMES[label]
     return "digit" if name in g.DIGITS else "letter" if name in g.LETTERS else "shape"
 
@@ -91,12 +89,12 @@ def pick(rng: np.random.Generator, options: list[str]) -> str:
 
 
 def caption(rng: np.random.Generator, label: int, facts: np.ndarray) -> tuple[str, np.ndarray]:
-    """A caption for one picture, and what it states (len(ATTRIBUTES),): -1 where it says nothing."""
+    """A caption for one picture, and the attributes that it states (len(ATTRIBUTES),), -1 elsewhere."""
     stated = np.full(len(g.ATTRIBUTES), -1)
-    told = rng.permutation(np.flatnonzero(facts >= 0))[: rng.choice(5, p=STATED_SHARE)]
-    stated[told] = facts[told]
+    chosen = rng.permutation(np.flatnonzero(facts >= 0))[: rng.choice(5, p=STATED_SHARE)]
+    stated[chosen] = facts[chosen]
     spots: tuple[list[str], list[str], list[str]] = ([], [], [])  # before the noun, after it, before "photo"
-    for attribute in told:
+    for attribute in chosen:
         adjectives, phrases = WORDS[attribute][facts[attribute]]
         spot = rng.choice(3, p=[0.5, 0.25, 0.25])
         spots[spot].append(pick(rng, phrases if spot == 1 else adjectives))
@@ -111,24 +109,24 @@ def caption(rng: np.random.Generator, label: int, facts: np.ndarray) -> tuple[st
 
 
 class Words:
-    """The CLIP tokenizer, kept to the tokens that captions use; ids here are places in `kept`."""
+    """The CLIP tokenizer, limited to the tokens that captions use; its ids are indices of `kept`."""
 
     def __init__(self) -> None:
         self.tokenizer = open_clip.SimpleTokenizer()
-        said = [*PHOTOS, *chain(*NOUNS.values()), *g.NAMES, *map(str, range(10)), ".", ",", '"', '".', '",']
-        said += [word for values in WORDS.values() for value in values for words in value for word in words]
+        texts = [*PHOTOS, *chain(*NOUNS.values()), *g.NAMES, *map(str, range(10)), ".", ",", '"', '".', '",']
+        texts += [word for values in WORDS.values() for value in values for words in value for word in words]
         ids = {self.tokenizer.sot_token_id, self.tokenizer.eot_token_id}
-        self.kept = sorted(ids.union(*(self.tokenizer.encode(text) for text in said)))  # end-of-text stays the largest
+        self.kept = sorted(ids.union(*(self.tokenizer.encode(text) for text in texts)))  # end-of-text stays the largest
         self.place = {token: i for i, token in enumerate(self.kept)}
         self.encode = lru_cache(maxsize=200_000)(self._encode)
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        """Places of the tokens of a text, with start and end."""
+        """Indices of the tokens of a text, with start and end."""
         ids = [self.tokenizer.sot_token_id, *self.tokenizer.encode(text), self.tokenizer.eot_token_id]
         return tuple(self.place[token] for token in ids)
 
     def batch(self, texts: list[str]) -> Tensor:
-        """Places (N, L), padded with 0 to the longest."""
+        """Indices (N, L), padded with 0 to the longest."""
         rows = [self.encode(text) for text in texts]
         longest = max(map(len, rows))
         return torch.tensor([row + (0,) * (longest - len(row)) for row in rows])
@@ -136,7 +134,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Block:
-    """One batch: images (N, 3, SIDE, SIDE), tokens (N, L), and which caption is true of which image, (N, N)."""
+    """Images (N, 3, SIDE, SIDE), tokens (N, L), and which caption is true of which image, (N, N)."""
 
     images: Tensor
     tokens: Tensor
@@ -156,14 +154,14 @@ def draw_block(bank: g.Bank, words: Words, key: tuple[int, ...], size: int, wild
 
 
 def build(vocabulary: int, seed: int) -> open_clip.CLIP:
-    """A fresh model whose vocabulary is only the words that captions use."""
+    """A new model whose vocabulary is the tokens of captions."""
     torch.manual_seed(seed)
     text = {**MODEL["text_cfg"], "vocab_size": vocabulary}
     return open_clip.CLIP(**{**MODEL, "text_cfg": text}, init_logit_scale=math.log(10))
 
 
 def encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text features (N, E); the tower is causal, so nothing beyond the longest caption is computed."""
+    """Text features (N, E); the tower is causal, so positions after the longest caption are not computed."""
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
@@ -171,7 +169,7 @@ def encode_text(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
 
 
 def loss_of(model: open_clip.CLIP, block: Block) -> Tensor:
-    """CLIP's symmetric loss, its target spread over every caption that is true of an image and the other way round."""
+    """CLIP's symmetric loss, with targets spread over all true captions of an image and all images of a caption."""
     image = F.normalize(model.encode_image(block.images).float(), dim=-1)
     text = F.normalize(encode_text(model, block.tokens).float(), dim=-1)
     with torch.autocast("cpu", enabled=False):
@@ -184,7 +182,7 @@ def loss_of(model: open_clip.CLIP, block: Block) -> Tensor:
 
 @torch.no_grad()
 def check(model: open_clip.CLIP, words: Words, bank: g.Bank, count: int) -> dict[str, float]:
-    """Zero-shot accuracy on glyphs in fonts never trained on, drawn wilder than in training."""
+    """Zero-shot accuracy on glyphs of held-out fonts, with stronger distortions than in training."""
     model.eval()
     names = [f"a photo of the {kind(c)} {name}." for c, name in enumerate(g.NAMES)]
     text = F.normalize(encode_text(model, words.batch(names)), dim=-1)
@@ -203,7 +201,7 @@ def check(model: open_clip.CLIP, words: Words, bank: g.Bank, count: int) -> dict
 
 @dataclass
 class Run:
-    """What one epoch needs and what is saved after it."""
+    """A training run: what an epoch needs and what is saved after it."""
 
     model: open_clip.CLIP
     optimiser: torch.optim.AdamW
@@ -214,11 +212,11 @@ class Run:
     bf16: bool
 
     def rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero."""
+        """The share of the learning rate: linear warm-up, then a cosine to zero."""
         return min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / (self.epochs * self.blocks))) / 2
 
     def train_epoch(self, epoch: int, bank: g.Bank) -> float:
-        """Train on freshly drawn blocks; the mean loss."""
+        """Train on newly drawn blocks; returns the mean loss."""
         total = 0.0
         for number in tqdm(range(self.blocks), f"epoch {epoch + 1}/{self.epochs}", disable=None, leave=False):
             for group in self.optimiser.param_groups:
@@ -236,47 +234,47 @@ class Run:
         return total / self.blocks
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and moments by name; nothing else carries over from one epoch to the next."""
+        """Weights and moments by name; an epoch depends on nothing else of the epochs before."""
         moments = {f"{name}/{key}": value for name, p in self.model.named_parameters()
                    for key, value in self.optimiser.state[p].items()}  # fmt: skip
         return {**self.model.state_dict(), **moments}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up a saved state."""
+        """Load a saved state."""
         self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
         for name, p in self.model.named_parameters():
             self.optimiser.state[p] = {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
 
 
 def make_optimiser(model: open_clip.CLIP) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
+    """AdamW with weight decay for matrices only."""
     groups = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
               {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
     return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
 
 
 def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside its place, then move it there, so that a kill leaves the old one whole."""
+    """Write a safetensors file under another name, then rename it: an interruption leaves the old file intact."""
     beside = path.with_suffix(".part")
     beside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
     beside.replace(path)
 
 
 def load_state(path: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], int]:
-    """The saved tensors and the number of epochs done; refuses the state of a run with other settings."""
+    """The saved tensors and the number of completed epochs; exits where the run had other settings."""
     try:
         with safe_open(path, "pt") as file:
             saved = json.loads(file.metadata()["run"])
         tensors = load_file(path)
     except SafetensorError:
-        sys.exit(f"{path} is damaged: delete it to start over.")
+        sys.exit(f"{path} is damaged: delete it to start again.")
     if saved["settings"] != settings:
         sys.exit(f"{path} was saved with {saved['settings']}, not {settings}: delete it or use the same flags.")
     return tensors, saved["epochs_done"]
 
 
 def write_compact(out: Path, model: open_clip.CLIP, kept: list[int]) -> None:
-    """Write the model in half precision, with the token rows that were trained and their CLIP ids."""
+    """Write the model in half precision, with the trained token rows and their CLIP ids."""
     tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
     write_atomically(out / WEIGHTS, {**tensors, "token_ids": torch.tensor(kept, dtype=torch.int32)}, {"format": "pt"})
     text = json.dumps({"model_cfg": MODEL, "preprocess_cfg": PREPROCESS}, indent=2)
@@ -284,17 +282,19 @@ def write_compact(out: Path, model: open_clip.CLIP, kept: list[int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse the flags, train, write the folder."""
+    """Parse the options, train, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trained = [font for font in g.ROMAN if font not in g.HELD_OUT_FONTS]
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--epochs", type=int, default=36)
     parser.add_argument("--images-per-epoch", type=int, default=16_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="the same number gives the same bytes")
-    parser.add_argument("--bf16", action="store_true", help="faster on processors that multiply bfloat16 themselves")
-    parser.add_argument("--fonts", nargs="+", choices=trained, default=trained, help="to draw print with; all")
-    parser.add_argument("--check-images", type=int, default=1024, help="held-out glyphs to measure on")
+    parser.add_argument("--threads", type=int, default=2, help="results are equal for an equal number")
+    parser.add_argument("--bf16", action="store_true", help="faster on processors with bfloat16 instructions")
+    parser.add_argument(
+        "--fonts", nargs="+", choices=trained, default=trained, help="fonts of printed glyphs (default: all)"
+    )
+    parser.add_argument("--check-images", type=int, default=1024, help="held-out glyphs to evaluate on")
     flags = parser.parse_args(argv)
     torch.set_num_threads(flags.threads)
     flags.out.mkdir(parents=True, exist_ok=True)
@@ -307,7 +307,7 @@ def main(argv: list[str] | None = None) -> None:
     if state.exists():
         tensors, done = load_state(state, settings)
         run.restore(tensors)
-        print(f"going on after epoch {done}", flush=True)
+        print(f"continue after epoch {done}", flush=True)
     try:
         bank, held_out = g.build_bank(tuple(flags.fonts)), g.build_bank(g.HELD_OUT_FONTS)
     except ValueError as error:

@@ -1,14 +1,14 @@
-"""Pre-train a tiny masked language model: the one that ships with vlprompt, or one on texts of your own.
+"""Pre-train a tiny masked language model: the bundled one, or one on your own texts.
 
     python scripts/pretrain_tiny_lm.py --out OUT                          the bundled model, on the texts of reviews.py
     python scripts/pretrain_tiny_lm.py --out OUT --task sst2 --root DATA  on a data set's training texts, without labels
     python scripts/pretrain_tiny_lm.py --out OUT --texts FILE ...         on lines of text
 
-Writes what `vlprompt.load_lm("local-dir:OUT")` reads. A minute of plain masked-word training leaves such a model at
-chance at telling good from bad: it learns what stands next to what and stops there. So word embeddings start from what
-occurs in the same texts, and the first part of training sees bags of words, the most frequent ones left out and the
-rest shuffled, where nothing else can be learned. Then sentences come in order, with bags among them to the end, or what
-was learned wears off.
+`vlprompt.load_lm("local-dir:OUT")` loads the result. After a minute of plain masked language modelling such a model
+cannot distinguish good from bad: it has learned which words are neighbours, and no more. So word embeddings are
+initialised from co-occurrence in texts, and the first part of training uses bags of words (without the most frequent
+words, shuffled), from which nothing else can be learned. Then sentences are in order; some bags remain until the end,
+since the model otherwise forgets what it has learned from them.
 """
 
 import argparse
@@ -31,33 +31,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import reviews
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-PAD, UNKNOWN, FIRST, LAST, BLANK = range(5)
+PAD, UNKNOWN, FIRST, LAST, MASK = range(5)
 IGNORED = -100
 REVIEWS, NEUTRAL = 12_000, 4_000  # documents of the bundled model
 SPLITS = {"train": 200, "dev": 100, "test": 600}  # reviews of its task
-QUIET = 0.1  # of positions and queries at the start, to other weights
-START, NOISE = 2.0, 0.3  # deviation of embeddings at the start, to other weights: what is known, and noise
+QUIET = 0.1  # initial scale of positions and queries relative to other weights
+START, NOISE = 2.0, 0.3  # the same of embeddings: of associations, and of noise
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How large the model is and how it is trained.
+    """Sizes of the model and settings of its training.
 
     Attributes:
-        width: Of the hidden states.
-        layers: Of the encoder.
-        heads: Of its attention.
-        words: The most pieces in the vocabulary.
-        length: Pieces of a row in training, without the two special ones.
-        positions: The longest row that the model takes.
-        steps: Of the optimiser.
+        width: Size of the hidden states.
+        layers: Layers of the encoder.
+        heads: Attention heads.
+        words: Largest size of the vocabulary.
+        length: Pieces of a training row, without the two special ones.
+        positions: Length of the longest row.
+        steps: Steps of the optimiser.
         batch: Rows in a step.
-        rate: The highest learning rate; it rises over a twentieth of the steps and falls in a line.
-        bags: The share of steps at the start that see bags of words only.
-        mixed: The share of rows that are bags after that.
-        common: So many of the most frequent pieces are left out of bags and seldom masked.
-        masked: The share of other pieces to be guessed.
-        masked_common: Of frequent ones.
+        rate: Highest learning rate; it rises linearly over a twentieth of the steps and then falls linearly.
+        bags: Share of steps, at the start, with bags of words only.
+        mixed: Share of rows that are bags after that.
+        common: Number of most frequent pieces, which are left out of bags and rarely masked.
+        masked: Share of masked pieces among the others.
+        masked_common: Share of masked pieces among the frequent ones.
         dropout: In training.
     """
 
@@ -95,82 +95,83 @@ def make_tokenizer(texts: Sequence[str], plan: Plan, *, whole: bool) -> Any:
 
     model = models.WordLevel(unk_token="[UNK]") if whole else models.WordPiece(unk_token="[UNK]")
     trainer = trainers.WordLevelTrainer if whole else trainers.WordPieceTrainer
-    made = Tokenizer(model)
-    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    made.train_from_iterator(texts, trainer(vocab_size=plan.words, special_tokens=SPECIAL, show_progress=False))
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(texts, trainer(vocab_size=plan.words, special_tokens=SPECIAL, show_progress=False))
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", FIRST), ("[SEP]", LAST)]
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     named = dict(zip(names, SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=plan.positions, **named)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=plan.positions, **named)
 
 
 def make_rows(tokenizer: Any, texts: Sequence[str], length: int) -> Tensor:
-    """(N, T) ids without special ones, padded at the end; longer texts are cut."""
+    """(N, T) ids without special tokens, padded at the end; longer texts are cut."""
     ids = tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=length)["input_ids"]
     return torch.tensor([row + [PAD] * (length - len(row)) for row in ids if row])
 
 
 def common_pieces(rows: Tensor, count: int, size: int) -> Tensor:
-    """(V,) which pieces are among the `count` most frequent, or a quarter of all where there are few."""
+    """(V,) a mask of the `count` most frequent pieces, at most a quarter of all."""
     seen = torch.bincount(rows.flatten(), minlength=size)
     seen[PAD] = 0
     return torch.zeros(size, dtype=torch.bool).index_fill(0, seen.topk(min(count, size // 4)).indices, True)
 
 
 def bags(rows: Tensor, common: Tensor, generator: torch.Generator) -> Tensor:
-    """Rows (B, T) without frequent pieces and in random order, what is left of each at its front."""
+    """Rows (B, T) without frequent pieces, in random order, padded at the end."""
     last = (rows == PAD) | common[rows]
     order = (torch.rand(rows.shape, generator=generator) + 2 * last).argsort(dim=1)
     return rows.masked_fill(last, PAD).gather(1, order)
 
 
-def blanked(rows: Tensor, chances: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows (B, T) with some pieces blanked by the chances (V,), and those pieces, IGNORED elsewhere.
+def mask_pieces(rows: Tensor, probabilities: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows (B, T) with pieces masked with probabilities (V,), and the targets: those pieces, IGNORED elsewhere.
 
-    Of these 80 % become the blank, 10 % another piece, 10 % stay (Devlin et al. 2019).
+    Of these 80 % become the mask, 10 % another piece, 10 % do not change (Devlin et al. 2019).
     """
-    chosen = torch.rand(rows.shape, generator=generator) < chances[rows]
+    chosen = torch.rand(rows.shape, generator=generator) < probabilities[rows]
     what = torch.rand(rows.shape, generator=generator)
-    other = torch.randint(len(SPECIAL), len(chances), rows.shape, generator=generator)
-    changed = torch.where(what < 0.8, BLANK, torch.where(what < 0.9, other, rows))
+    other = torch.randint(len(SPECIAL), len(probabilities), rows.shape, generator=generator)
+    changed = torch.where(what < 0.8, MASK, torch.where(what < 0.9, other, rows))
     return torch.where(chosen, changed, rows), torch.where(chosen, rows, IGNORED)
 
 
-def framed(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """The same between [CLS] and [SEP], cut to the longest row."""
+def framed(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids and targets with [CLS] and [SEP] added, cut to the longest row."""
     ends = (rows != PAD).sum(1, keepdim=True)
     ids = F.pad(rows, (0, 1), value=PAD).scatter(1, ends, LAST)[:, : int(ends.max()) + 1]
-    wanted = F.pad(wanted, (0, 1), value=IGNORED)[:, : ids.shape[1]]
-    return F.pad(ids, (1, 0), value=FIRST), F.pad(wanted, (1, 0), value=IGNORED)
+    targets = F.pad(targets, (0, 1), value=IGNORED)[:, : ids.shape[1]]
+    return F.pad(ids, (1, 0), value=FIRST), F.pad(targets, (1, 0), value=IGNORED)
 
 
 def draw(rows: Tensor, common: Tensor, plan: Plan, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) of one step and what is to be guessed; a pure function of (seed, step)."""
+    """Ids (B, T) of one step and its targets; a pure function of (seed, step)."""
     mixed = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1)
     generator = torch.Generator().manual_seed(int(mixed))
     batch = rows[torch.randint(len(rows), (plan.batch,), generator=generator)]
     share = 1.0 if step < plan.bags * plan.steps else plan.mixed
     shuffled = torch.rand(plan.batch, 1, generator=generator) < share
     batch = torch.where(shuffled, bags(batch, common, generator), batch)
-    chances = torch.where(common, plan.masked_common, plan.masked)
-    chances[: len(SPECIAL)] = 0
-    return framed(*blanked(batch, chances, generator))
+    probabilities = torch.where(common, plan.masked_common, plan.masked)
+    probabilities[: len(SPECIAL)] = 0
+    return framed(*mask_pieces(batch, probabilities, generator))
 
 
-def loss_of(model: Any, ids: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy where something is to be guessed; the head sees those places only."""
+def loss_of(model: Any, ids: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy at the masked positions; the head computes those only."""
     states = model.bert(input_ids=ids, attention_mask=(ids != PAD).long()).last_hidden_state
-    chosen = wanted != IGNORED
-    return F.cross_entropy(model.cls(states[chosen]), wanted[chosen])
+    chosen = targets != IGNORED
+    return F.cross_entropy(model.cls(states[chosen]), targets[chosen])
 
 
 def associations(rows: Tensor, common: Tensor, width: int) -> Tensor:
-    """(V, D) vectors of pieces, close where two occur in the same texts more often than by chance; deviation 1.
+    """(V, D) vectors of pieces, similar where two occur in the same texts more often than by chance; deviation 1.
 
     Positive pointwise mutual information and its singular vectors (Levy and Goldberg, NeurIPS 2014). Frequent pieces
-    say nothing and lie at 0.
+    carry no information and have zero vectors.
     """
     size = len(common)
     together = torch.zeros(size * size)
@@ -178,10 +179,10 @@ def associations(rows: Tensor, common: Tensor, width: int) -> Tensor:
         pairs = part[:, :, None] * size + part[:, None, :]  # (N, T, T)
         together.scatter_add_(0, pairs.flatten(), torch.ones(pairs.numel()))
     together = together.view(size, size)
-    silent = common.clone()
-    silent[: len(SPECIAL)] = True
-    together[silent] = 0
-    together[:, silent] = 0
+    left_out = common.clone()
+    left_out[: len(SPECIAL)] = True
+    together[left_out] = 0
+    together[:, left_out] = 0
     together.fill_diagonal_(0)
     each = together.sum(1)
     gain = (together * each.sum() / torch.outer(each, each).clamp_min(1)).clamp_min(1).log()
@@ -191,10 +192,10 @@ def associations(rows: Tensor, common: Tensor, width: int) -> Tensor:
 
 
 def build(rows: Tensor, common: Tensor, plan: Plan, seed: int) -> Any:
-    """A fresh BERT that starts from associations.
+    """A new BERT whose word embeddings are initialised from associations.
 
-    Weights of BERT's own deviation, 0.02, are for a width of 768: in a narrow model nothing would pass its layers.
-    Positions and queries start small, so that attention begins as a mean over the whole row.
+    BERT's own deviation of weights, 0.02, is for a width of 768: in a narrow model signals would vanish in its layers.
+    Positions and queries start small, so that attention is initially a mean over the whole row.
     """
     import transformers
 
@@ -212,19 +213,19 @@ def build(rows: Tensor, common: Tensor, plan: Plan, seed: int) -> Any:
     with torch.no_grad():
         for part in quiet:
             part.weight.mul_(QUIET)
-        known = associations(rows, common, plan.width)
-        embeddings.word_embeddings.weight.mul_(NOISE).add_(known * START * deviation)
+        vectors = associations(rows, common, plan.width)
+        embeddings.word_embeddings.weight.mul_(NOISE).add_(vectors * START * deviation)
     return model
 
 
 def rate(step: int, plan: Plan) -> float:
-    """The learning rate of a step: it rises in a line, then falls in one."""
+    """The learning rate of a step: it rises linearly, then falls linearly."""
     warm = plan.steps / 20
     return plan.rate * min((step + 1) / warm, (plan.steps - step) / (plan.steps - warm))
 
 
 def train(model: Any, rows: Tensor, common: Tensor, plan: Plan, seed: int) -> list[float]:
-    """Train in place; the losses of all steps."""
+    """Train in place; returns the losses of all steps."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
@@ -243,7 +244,7 @@ def train(model: Any, rows: Tensor, common: Tensor, plan: Plan, seed: int) -> li
 
 
 def read_lines(files: Sequence[Path]) -> list[str]:
-    """The lines of text files that say something."""
+    """The lines of text files that are not empty."""
     try:
         return [line.strip() for file in files for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -251,7 +252,7 @@ def read_lines(files: Sequence[Path]) -> list[str]:
 
 
 def read_task(name: str, root: Path | None) -> list[str]:
-    """The training texts of a data set that vlprompt knows, fields joined; neither labels nor test texts are read."""
+    """The training texts of a data set of the catalogue, fields joined; neither labels nor test texts are used."""
     from vlprompt.data import catalog
     from vlprompt.errors import VlpromptError
 
@@ -263,14 +264,7 @@ def read_task(name: str, root: Path | None) -> list[str]:
 
 
 def pretrain(texts: Sequence[str], plan: Plan, seed: int, *, whole: bool) -> tuple[Any, Any]:
-    """A tokenizer and a model made of texts.
-
-    Args:
-        texts: Without labels.
-        plan: Sizes and training.
-        seed: Of everything.
-        whole: Whole words instead of word pieces.
-    """
+    """A tokenizer and a model trained on texts; `whole`: whole words instead of word pieces."""
     tokenizer = make_tokenizer(texts, plan, whole=whole)
     rows = make_rows(tokenizer, texts, plan.length)
     common = common_pieces(rows, plan.common, len(tokenizer))
@@ -283,44 +277,44 @@ def pretrain(texts: Sequence[str], plan: Plan, seed: int, *, whole: bool) -> tup
 
 
 def write(out: Path, tokenizer: Any, model: Any) -> None:
-    """Write the folder that transformers reads, files whole or not at all, weights in float16."""
-    from vlprompt.checkpoint import write_files
+    """Write a folder for transformers, atomically, weights in float16."""
+    from vlprompt.files import write_files
 
-    with TemporaryDirectory() as held:
-        model.half().save_pretrained(held)
-        tokenizer.save_pretrained(held)
+    with TemporaryDirectory() as temporary:
+        model.half().save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
         names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-        files = {out / name: (Path(held) / name).read_bytes() for name in names}
+        files = {out / name: (Path(temporary) / name).read_bytes() for name in names}
     settings = json.loads(files[out / "tokenizer_config.json"])
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the name that every version of transformers knows
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # every version of transformers has this class
     files[out / "tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
     write_files(files)
 
 
 def write_task(folder: Path, seed: int) -> None:
-    """Write the reviews that the bundled model is shown, as JSON lines: train, dev and test."""
-    from vlprompt.checkpoint import write_files
+    """Write the reviews of the bundled model's task as JSON lines: train, dev and test."""
+    from vlprompt.files import write_files
 
     files = {}
     for part, (name, count) in enumerate(SPLITS.items()):
-        made = reviews.task(seed, count, part)
-        lines = [json.dumps({"text": each.text, "label": reviews.LABELS[each.label]}) for each in made]
+        found = reviews.task(seed, count, part)
+        lines = [json.dumps({"text": each.text, "label": reviews.LABELS[each.label]}) for each in found]
         files[folder / f"{name}.jsonl"] = ("\n".join(lines) + "\n").encode()
     write_files(files)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the flags, train, write the folder."""
+    """Parse the options, train, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--texts", type=Path, nargs="+", help="files of texts, one a line")
-    what.add_argument("--task", default="", help="a data set of texts (sst2, ag_news): its training texts")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data set")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--texts", type=Path, nargs="+", help="files with one text per line")
+    source.add_argument("--task", default="", help="a data set of texts (sst2, ag_news): its training texts")
+    parser.add_argument("--root", type=Path, help="the folder of the data set")
     parser.add_argument("--reviews", type=Path, help="folder to write the bundled model's task to")
     parser.add_argument("--steps", type=int, default=0, help="instead of the plan's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="the same number gives the same bytes")
+    parser.add_argument("--threads", type=int, default=1, help="results are equal for an equal number")
     flags = parser.parse_args(argv)
     torch.set_num_threads(flags.threads)
     own = bool(flags.texts or flags.task)

@@ -1,8 +1,8 @@
-"""A made-up language of reviews: what the bundled masked language model is trained on, and a task it has not seen.
+"""An artificial language of reviews: the training texts of the bundled masked language model, and a task for it.
 
 Documents are two or three sentences about things that are good or bad, and neutral ones about animals and errands. The
-task's reviews are put together from other sentence forms and other things than those of training; what they share is
-the adjectives and verbs that say good or bad. Nothing here is English text, and nothing on it says anything about one.
+task's reviews have other sentence forms and other things than the training texts; they share the adjectives and verbs
+that mean good or bad. This is not English text, and results on it do not predict results on English text.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ PLACES = _words("river house road field market bridge garden town farm hill")
 ACTS = _words("walked slept waited stood ate sat ran rested")
 TIMES = _words("morning evening monday friday winter summer noon night")
 
-# {a} an adjective, {v} a verb, {n} a thing, {d} a degree; all of one document say good, or all say bad.
+# {a} an adjective, {v} a verb, {n} a thing, {d} a degree.
 FORMS = (
     "the {n} was {a} .", "the {n} was {d} {a} .", "it was {a} .", "it was {d} {a} .", "it was a {a} {n} .",
     "i {v} the {n} .", "i {v} it .", "we {d} {v} the {n} and the {n} .", "what a {a} {n} !", "{a} {n} , {a} {n} .",
@@ -63,44 +63,44 @@ TEMPLATES = ("{text} it was {mask} .", "{text} the film was {mask} .", "{text} r
 
 @dataclass(frozen=True)
 class Review:
-    """A document and what it says: a number of LABELS, -1 for nothing."""
+    """A document and its label: an index of LABELS, -1 for neutral."""
 
     text: str
     label: int
 
 
 def review(rng: np.random.Generator, label: int, *, held_out: bool = False) -> Review:
-    """Three or four sentences, of which at most one says the other thing."""
+    """Three or four sentences, of which at most one has the opposite label."""
     forms, things = (OTHER_FORMS, OTHER_THINGS) if held_out else (FORMS, THINGS)
     sides = [label] * int(rng.integers(2, 4)) + [label if rng.random() < 0.6 else 1 - label]
-    said = [_filled(rng, _pick(rng, forms), side, things) for side in rng.permutation(sides)]
-    return Review(" ".join(said), label)
+    sentences = [_filled(rng, _pick(rng, forms), side, things) for side in rng.permutation(sides)]
+    return Review(" ".join(sentences), label)
 
 
 def neutral(rng: np.random.Generator) -> Review:
-    """Two sentences that say neither good nor bad; the words of the held-out forms and things occur here only."""
-    said = []
+    """Two neutral sentences; the words of the held-out forms and things occur here only."""
+    sentences = []
     for form in (_pick(rng, NEUTRAL), _pick(rng, NEUTRAL)):
         words = {"animal": ANIMALS, "place": PLACES, "act": ACTS, "time": TIMES, "thing": [*THINGS, *OTHER_THINGS]}
-        said.append(" ".join(_pick(rng, words[w[1:-1]]) if w.startswith("{") else w for w in form.split()))
-    return Review(" ".join(said), -1)
+        sentences.append(" ".join(_pick(rng, words[w[1:-1]]) if w.startswith("{") else w for w in form.split()))
+    return Review(" ".join(sentences), -1)
 
 
 def corpus(seed: int, reviews: int, others: int) -> list[str]:
-    """Texts to train a language model on, without labels."""
+    """Training texts for a language model, without labels."""
     rng = np.random.default_rng((seed, 0))
-    made = [review(rng, number % 2) for number in range(reviews)] + [neutral(rng) for _ in range(others)]
-    return [each.text for each in made]
+    documents = [review(rng, number % 2) for number in range(reviews)] + [neutral(rng) for _ in range(others)]
+    return [each.text for each in documents]
 
 
 def task(seed: int, count: int, part: int) -> list[Review]:
-    """`count` different reviews in forms and about things that training has not, half of each label."""
+    """`count` different reviews with forms and things that training lacks, half of each label."""
     rng = np.random.default_rng((seed, 1, part))
-    made: dict[str, Review] = {}
-    while len(made) < count:
-        found = review(rng, len(made) % 2, held_out=True)
-        made.setdefault(found.text, found)
-    return list(made.values())
+    found: dict[str, Review] = {}
+    while len(found) < count:
+        made = review(rng, len(found) % 2, held_out=True)
+        found.setdefault(made.text, made)
+    return list(found.values())
 
 
 def _filled(rng: np.random.Generator, form: str, label: int, things: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
-"""Pen strokes for digits, letters and shapes, made up for the tiny CLIP: nobody's handwriting was seen or traced.
+"""Pen strokes for digits, letters and shapes, designed for the tiny CLIP without any handwriting as a model.
 
-A glyph's strokes are parted by "|". A stroke is its control points, x then y from 0 to 9, y growing down. "!" joins
-them by straight lines; otherwise a smooth curve runs through them, and a doubled point is a corner. Variants are parted
-by "/"; a variant may open with a word for its form (one of `FORMS`), which captions use.
+"|" separates a glyph's strokes. A stroke is its control points, x then y from 0 to 9, y downwards. "!" connects them by
+straight lines; otherwise a smooth curve passes through them, and a repeated point is a corner. "/" separates variants;
+a variant may start with a word for its form (one of `FORMS`), which captions use.
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ STROKES = {
 
 
 def variants(glyph: str) -> list[tuple[int, str]]:
-    """For every way of writing a glyph: the place of its form in `FORMS` (-1: none is named) and its strokes."""
+    """For every variant of a glyph: the index of its form in `FORMS` (-1: none) and its strokes."""
     found = []
     for text in STROKES[glyph].split(" / "):
         word, _, strokes = text.partition(" ")
@@ -67,7 +67,7 @@ def variants(glyph: str) -> list[tuple[int, str]]:
 
 
 def pen_path(text: str) -> tuple[Floats, Floats]:
-    """Parse a glyph's strokes into weights (POINTS, C) and control points (C, 2) in [-1, 1], dots evenly spaced."""
+    """Parse a glyph's strokes into weights (POINTS, C) of evenly spaced dots, and control points (C, 2) in [-1, 1]."""
     blocks, points, lengths = [], [], []
     for stroke in text.split("|"):
         place = np.array([[int(x), int(y)] for x, y in stroke.lstrip("!").split()], np.float32) / GRID * 2 - 1
@@ -86,7 +86,7 @@ def pen_path(text: str) -> tuple[Floats, Floats]:
 
 
 def spline(count: int, at: npt.NDArray[np.float64], *, straight: bool) -> Floats:
-    """Weights (len(at), count) of the control points at places along them: linear, or Catmull and Rom's cubic."""
+    """Weights (len(at), count) of the control points at positions along the curve: linear, or Catmull-Rom's cubic."""
     first = np.floor(at).astype(int).clip(0, count - 2)
     t = at - first
     taps = {0: 1 - t, 1: t}

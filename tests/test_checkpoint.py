@@ -1,4 +1,4 @@
-"""What a file must survive: kills, full disks, flipped bits, other people's files."""
+"""What a saved file must survive: kills, full disks, flipped bits, files of other programs."""
 
 import contextlib
 import itertools
@@ -23,7 +23,7 @@ META = {"method": "coop", "config": {"n_ctx": 4, "lr": 0.1}, "classes": ["cat", 
 
 
 def tensors(fill: float = 0.5) -> dict[str, torch.Tensor]:
-    """One tensor of each awkward kind: a scalar, an empty one, half width, bits, and a strided view."""
+    """One tensor of each difficult kind: a scalar, an empty one, half precision, booleans, and a strided view."""
     return {
         "context": torch.full((4, 8), fill),
         "scale": torch.tensor(fill, dtype=torch.float64),
@@ -42,7 +42,7 @@ def one_line(error: pytest.ExceptionInfo[VlpromptError], *parts: str) -> None:
         assert part in text
 
 
-def test_a_prompt_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_a_prompt_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     saved = tensors()
     saved["learned"] = torch.nn.Parameter(torch.randn(3))
     saved["tied"] = saved["context"]
@@ -56,18 +56,18 @@ def test_a_prompt_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert not loaded[name].requires_grad
 
 
-def test_a_folder_holds_two_small_files_and_nothing_else(tmp_path: Path) -> None:
+def test_a_prompt_is_two_files(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, tensors(), META)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["prompt.json", "prompt.safetensors"]
 
 
-def test_files_may_be_read_by_whoever_the_umask_allows(tmp_path: Path) -> None:
+def test_files_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, tensors(), META)
     (tmp_path / "plain").touch()
     assert (tmp_path / "prompt.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_equal_content_gives_equal_bytes_whatever_the_order(tmp_path: Path) -> None:
+def test_equal_content_gives_equal_bytes_in_any_order(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a", tensors(), META)
     checkpoint.save(tmp_path / "b", dict(reversed(tensors().items())), dict(reversed(META.items())))
     for name in ("prompt.safetensors", "prompt.json"):
@@ -83,10 +83,10 @@ def test_a_loaded_tensor_does_not_change_with_the_file(tmp_path: Path) -> None:
     assert torch.equal(loaded["x"], torch.ones(1000))
 
 
-def test_an_edited_copy_does_not_count_and_says_so(tmp_path: Path) -> None:
+def test_an_edited_copy_is_ignored_with_a_warning(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, tensors(), META)
     (tmp_path / "prompt.json").write_text('{"method": "maple"')
-    with pytest.warns(VlpromptWarning, match=r"prompt\.json is not what prompt\.safetensors"):
+    with pytest.warns(VlpromptWarning, match=r"prompt\.json differs from the description in prompt\.safetensors"):
         _, meta = checkpoint.load(tmp_path)
     assert meta["method"] == "coop"
     (tmp_path / "prompt.json").unlink()
@@ -124,14 +124,14 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path, monkeypatch: pytest.
 
 @hypothesis.settings(max_examples=150)
 @hypothesis.given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_flipped_bit_anywhere_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: float, bit: int) -> None:
+def test_one_flipped_bit_is_an_error(tmp_path_factory: pytest.TempPathFactory, place: float, bit: int) -> None:
     path = tmp_path_factory.mktemp("flip") / "state"
     checkpoint.save_state(path, tensors(), META)
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     path.write_bytes(content)
     loaded, meta = tensors(), META
-    with contextlib.suppress(VlpromptError):  # else it was a space that pads the header and means nothing
+    with contextlib.suppress(VlpromptError):  # no error: the bit was in a space that pads the header
         loaded, meta = checkpoint.load_state(path)
     assert meta == META
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors().items())
@@ -139,7 +139,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path_factory: pytest.TempPathFa
 
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(keep=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_anywhere_is_one_line(tmp_path_factory: pytest.TempPathFactory, keep: float) -> None:
+def test_a_truncated_file_is_one_line(tmp_path_factory: pytest.TempPathFactory, keep: float) -> None:
     path = tmp_path_factory.mktemp("cut") / "state"
     checkpoint.save_state(path, tensors(), META)
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
@@ -149,15 +149,15 @@ def test_a_file_cut_anywhere_is_one_line(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("meta", [{"x": float("nan")}, {"x": {1, 2}}, {"x": torch.zeros(1)}])
-def test_what_is_not_json_is_refused_before_anything_is_written(tmp_path: Path, meta: dict[str, object]) -> None:
+def test_values_that_are_not_json_are_refused_before_writing(tmp_path: Path, meta: dict[str, object]) -> None:
     checkpoint.save(tmp_path, tensors(), META)
     with pytest.raises(VlpromptError, match="JSON"):
         checkpoint.save(tmp_path, tensors(1.0), meta)
     assert torch.equal(checkpoint.load(tmp_path)[0]["context"], tensors()["context"])
 
 
-def save_for_ever(what: str, place: Path, first: int, begun: Event) -> None:
-    """Write n everywhere in the n-th content, until killed."""
+def save_until_killed(what: str, place: Path, first: int, begun: Event) -> None:
+    """Save tensors full of n, then of n + 1, until the process is killed."""
     for n in itertools.count(first):
         content = {name: torch.full((64, 64), float(n)) for name in "abc"}
         getattr(checkpoint, what)(place, content, {"n": n, "long": [n] * 500})
@@ -165,12 +165,12 @@ def save_for_ever(what: str, place: Path, first: int, begun: Event) -> None:
 
 
 @pytest.mark.parametrize("what", ["save", "save_state"])
-@pytest.mark.filterwarnings("ignore:.*is not what:vlprompt.errors.VlpromptWarning")
-def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, what: str) -> None:
+@pytest.mark.filterwarnings("ignore:.*differs from the description:vlprompt.errors.VlpromptWarning")
+def test_a_kill_at_any_time_leaves_a_whole_file(tmp_path: Path, what: str) -> None:
     place, fork = tmp_path / "kept", multiprocessing.get_context("fork")
     for attempt in range(20):
         begun = fork.Event()
-        process = fork.Process(target=save_for_ever, args=(what, place, 10_000 * attempt, begun))
+        process = fork.Process(target=save_until_killed, args=(what, place, 10_000 * attempt, begun))
         process.start()
         assert begun.wait(60)
         time.sleep(0.0017 * attempt)
@@ -182,7 +182,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, what: str) -> 
         assert all(bool((tensor == meta["n"]).all()) for tensor in content.values())
 
 
-def test_a_full_disk_leaves_the_old_prompt_and_no_litter(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_prompt_and_no_other_file(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, tensors(), META)
     work = """
 import resource, sys, torch
@@ -195,7 +195,7 @@ except Exception as error:
 """
     done = subprocess.run([sys.executable, "-c", work, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("VlpromptError")
-    assert "prompt.safetensors could not be written (File too large); what was there is unchanged" in done.stdout
+    assert "prompt.safetensors could not be written (File too large); its earlier content is unchanged" in done.stdout
     assert done.stdout.count("\n") == 1
     assert checkpoint.load(tmp_path)[1] == META
     assert len(list(tmp_path.iterdir())) == 2
@@ -220,7 +220,7 @@ def test_failure_of_the_second_file_leaves_the_first(tmp_path: Path, monkeypatch
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_ctrl_c_while_writing_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 

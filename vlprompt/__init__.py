@@ -1,40 +1,50 @@
-"""vlprompt: prompt learning for frozen vision-language models."""
+"""vlprompt: prompt learning for frozen vision-language models. Names are imported when they are first used."""
 
-from vlprompt import cloze, learners
-from vlprompt.backbones import Clip, LanguageModel, Vit, load_backbone, load_clip, load_lm, load_vit
-from vlprompt.data import Example, Task, Text
-from vlprompt.data.catalog import load_task
-from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.evaluate import Scores, evaluate
-from vlprompt.learners import load
-from vlprompt.recipe import TrainConfig
-from vlprompt.results import Result
-from vlprompt.train import TrainReport, fit
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Clip",
-    "Example",
-    "LanguageModel",
-    "Result",
-    "Scores",
-    "Task",
-    "Text",
-    "TrainConfig",
-    "TrainReport",
-    "UsageError",
-    "Vit",
-    "VlpromptError",
-    "__version__",
-    "cloze",
-    "evaluate",
-    "fit",
-    "learners",
-    "load",
-    "load_backbone",
-    "load_clip",
-    "load_lm",
-    "load_task",
-    "load_vit",
-]
+_PLACES = {
+    "Clip": "backbones.clip",
+    "Example": "data.images",
+    "LanguageModel": "backbones.lm",
+    "Needs": "data.needs",
+    "PromptLearner": "learner",
+    "Result": "experiments.results",
+    "Scores": "training.evaluate",
+    "Task": "data.task",
+    "Text": "data.texts",
+    "TrainConfig": "training.config",
+    "TrainReport": "training.resume",
+    "UsageError": "errors",
+    "Variant": "training.config",
+    "Vit": "backbones.vit",
+    "VlpromptError": "errors",
+    "evaluate": "training.evaluate",
+    "fit": "training.fit",
+    "load": "methods",
+    "load_backbone": "backbones.loading",
+    "load_clip": "backbones.loading",
+    "load_lm": "backbones.lm_loading",
+    "load_task": "data.catalog",
+    "load_vit": "backbones.vit_loading",
+}
+_PACKAGES = ("cloze", "learners", "testing")
+
+__all__ = [*_PLACES, *_PACKAGES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

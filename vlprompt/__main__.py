@@ -1,4 +1,4 @@
-"""python -m vlprompt: the command line, also under torchrun."""
+"""The command line as `python -m vlprompt`, also under torchrun."""
 
 from vlprompt.cli import main
 

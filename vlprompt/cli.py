@@ -1,93 +1,108 @@
-"""The command line: flags in, tables out. What a command does is in its file under `commands/` and in the protocols."""
+"""The command line: find the command, import its module and run it.
 
+Each command is a file in `commands/` with a function `run`, whose signature and docstring become options and help.
+"""
+
+import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from vlprompt import parallel
-from vlprompt.commands import (
-    adapt,
-    base_to_new,
-    cache,
-    cloze,
-    continual,
-    cross_dataset,
-    demo,
-    domain_shift,
-    few_shot,
-    list,  # noqa: A004
-    predict,
-    probe,
-    report,
-    sensitivity,
-    show,
-    sweep,
-    test_time,
-    zero_shot,
-)
-from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning, unknown
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": demo.run,
-    "list": list.run,
-    "zero-shot": zero_shot.run,
-    "few-shot": few_shot.run,
-    "base-to-new": base_to_new.run,
-    "cross-dataset": cross_dataset.run,
-    "domain-shift": domain_shift.run,
-    "adapt": adapt.run,
-    "test-time": test_time.run,
-    "continual": continual.run,
-    "cloze": cloze.run,
-    "sensitivity": sensitivity.run,
-    "probe": probe.run,
-    "sweep": sweep.run,
-    "predict": predict.run,
-    "show": show.run,
-    "report": report.run,
-    "cache": cache.run,
+# The first line of each command's help. `vlprompt --help` imports no command, and so no torch.
+COMMANDS: Mapping[str, str] = {
+    "demo": "Train prompts for a bundled CLIP on a few handwritten digits.",
+    "cloze demo": "Train prompts for a bundled language model on a few made-up reviews.",
+    "list": "List methods with their published settings, data sets and protocols.",
+    "zero-shot": "Evaluate class names in templates, without training.",
+    "few-shot": "Train on K images per class, evaluate on the test split.",
+    "base-to-new": "Train on half of the classes, evaluate on both halves.",
+    "cross-dataset": "Train on one data set, evaluate on others with other classes.",
+    "domain-shift": "Train on one data set, evaluate on other versions of its classes.",
+    "adapt": "Train on a labelled and an unlabelled domain, evaluate on the latter.",
+    "test-time": "Adapt to each test image, evaluate before and after.",
+    "continual": "Train on one group of classes or domain after another, evaluate on all so far.",
+    "cloze": "Train on K texts per class: a language model fills a blank with a word for the class.",
+    "sensitivity": "Evaluate every template with every set of label words.",
+    "probe": "Evaluate what a language model knows: precision at 1 for the missing object of a fact.",
+    "sweep": "Run a grid of experiments in several processes or on a cluster.",
+    "predict": "Classify images or texts with a saved prompt.",
+    "show": "Print the words nearest to a saved prompt's learned tokens, or the words that it found.",
+    "report": "Print tables and draw plots of earlier results.",
+    "cache": "Print the size of the feature store, or empty it.",
 }
 
 
-ABOUT = "Prompt learning for frozen vision-language models."
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 0 when done, 1 when it failed, 2 on wrong usage, 130 on Ctrl-C."""
-    warnings.showwarning = _warning_line  # type: ignore[assignment]
+    """Run a command, and exit with 1 if it failed, 2 on wrong usage, 130 on Ctrl-C.
+
+    Args:
+        arguments: The words of the command line; those of this process if None.
+    """
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        with parallel.together() as team, _quiet_unless(team.leads):
-            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlprompt", args=arguments, description=ABOUT)
+        _run(sys.argv[1:] if arguments is None else list(arguments))
     except UsageError as error:
-        _stop(str(error), 2)
+        _fail(str(error), 2)
     except VlpromptError as error:
-        _stop(str(error), 1)
+        _fail(str(error), 1)
     except KeyboardInterrupt:
-        _stop("stopped; the same command goes on from where it was", 130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        _fail("stopped; run the same command again to continue", 130)
+    except BrokenPipeError:  # the program that read our output has ended, as with `| head`
         sys.stderr.close()
         sys.exit(0)
 
 
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        sys.exit(0 if arguments else 2)
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name = " ".join(arguments[:words])
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS, "`vlprompt --help` describes them.")
+    command = importlib.import_module(f"vlprompt.commands.{name.replace('-', '_').replace(' ', '_')}")
+    with _first_process_prints():
+        tyro.cli(command.run, prog=f"vlprompt {name}", args=arguments[words:], config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _overview() -> str:
+    """What `vlprompt --help` prints."""
+    width = max(map(len, COMMANDS))
+    head = ["usage: vlprompt COMMAND [OPTIONS]", "", "Prompt learning for frozen vision-language models.", ""]
+    rows = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join([*head, *rows, "", "The options of a command: vlprompt COMMAND --help"])
+
+
 @contextmanager
-def _quiet_unless(leads: bool) -> Iterator[None]:
-    """Of several processes that train together, only the first prints."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(sys.stdout if leads else nowhere):
+def _first_process_prints() -> Iterator[None]:
+    """Connect the processes that torchrun has started, if it has; only the first one prints."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    from vlprompt.training.distributed import connected
+
+    with (
+        connected() as processes,
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(sys.stdout if processes.is_first else nowhere),
+    ):
         yield
 
 
-def _stop(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> None:
     print(f"vlprompt: {message}", file=sys.stderr)
     sys.exit(code)
 
 
-def _warning_line(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    """Our own warnings as one line; those of libraries are not the user's business here."""
+def _print_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """Print our own warnings in one line; those of libraries are not for the user."""
     if issubclass(category, VlpromptWarning):
         print(f"vlprompt: warning: {message}", file=sys.stderr)

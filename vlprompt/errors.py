@@ -1,4 +1,4 @@
-"""Errors a user can act on: one line that says what was given, what is allowed and what to do."""
+"""Errors that a user can act on: one line that states what was given, what is allowed and what to do."""
 
 import difflib
 import warnings
@@ -7,25 +7,25 @@ from contextlib import contextmanager
 
 
 class VlpromptError(Exception):
-    """A mistake in the input or a broken file; the message is one clear line."""
+    """A mistake in the input or a broken file; the message is one line."""
 
 
 class UsageError(VlpromptError):
-    """A request that cannot be understood: an unknown name, an impossible combination."""
+    """A request that cannot be fulfilled: an unknown name, an impossible combination."""
 
 
 class VlpromptWarning(UserWarning):
-    """Something the user should know that does not stop the work."""
+    """A fact that the user should know and that does not stop the work."""
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UsageError:
-    """The error for a name that is not on a list, nearest names first.
+    """The error for a name that is not on a list; it suggests the nearest names.
 
     Args:
-        kind: What was to be named ("learner", "data set").
+        kind: What the name is of ("learner", "data set").
         given: The name that was given.
-        allowed: Every name that would have been right.
-        hint: One more sentence on what to do, if there is one.
+        allowed: All valid names.
+        hint: One more sentence on what to do.
     """
     names = sorted(allowed)
     lowered = {name.lower(): name for name in reversed(names)}
@@ -43,10 +43,10 @@ def warn(message: str) -> None:
 
 @contextmanager
 def out_of_memory(advice: str) -> Iterator[None]:
-    """Turn an out-of-memory crash into one line that says what to lower.
+    """Turn an out-of-memory crash into one line that names what to lower.
 
     Raises:
-        VlpromptError: Memory ran out within.
+        VlpromptError: Memory ran out inside the block.
     """
     try:
         yield

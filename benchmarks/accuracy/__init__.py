@@ -1,1 +1,1 @@
-"""Accuracy on data that is at hand: small experiments as TOML files, their results as committed JSON lines."""
+"""Accuracy on local data: small experiments as TOML files, their results as committed JSON lines."""

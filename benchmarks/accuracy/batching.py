@@ -1,9 +1,9 @@
-"""What a batch does to tuning at test time: python -m benchmarks.accuracy.batching [--images N] [--batch N].
+"""How a batch changes test-time tuning: python -m benchmarks.accuracy.batching [--images N] [--batch N].
 
-TPT on handwritten digits with the bundled CLIP, 64 views an image, alone and in batches. AdamW's first step goes by the
-sign of the gradient, so what is told is how many entries of the tuned contexts go the other way, the largest difference
-of scores, and how many answers change: with the same view features in both cases, and with the features encoded in
-those batches too, where the image tower's own rounding comes in.
+TPT on handwritten digits with the bundled CLIP, 64 views an image, one image at a time and in batches. AdamW's first
+step depends on the gradient's sign, so reported are the share of context entries that move in the other direction, the
+largest difference of scores, and the number of changed answers: with the same view features in both cases, and with
+features that are encoded in those batches, which adds the image tower's own rounding.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +20,19 @@ from vlprompt.backbones import load_clip
 from vlprompt.data.catalog import load_task
 from vlprompt.data.transforms import test_transform, train_transform
 from vlprompt.learners import TPT
-from vlprompt.learners.tuned import Tuned
+from vlprompt.prompts.tuned_per_image import TunedPerImage
 
 VIEWS = 64
 
 
 @dataclass(frozen=True)
-class Apart:
-    """How far the same images, tuned in two ways, are apart.
+class Change:
+    """The difference between the same images in two batch sizes.
 
     Attributes:
-        sign_flips: The share of context entries that move in another direction from their start.
+        sign_flips: The share of context entries that move in another direction.
         score_difference: The largest.
-        changed_answers: Images that are called something else.
+        changed_answers: Images with another predicted class.
     """
 
     sign_flips: float
@@ -40,32 +41,34 @@ class Apart:
 
 
 @torch.no_grad()
-def apart(learner: Tuned, views: Callable[[slice], Tensor], images: int, batch: int) -> Apart:
-    """Tune images one by one and in batches, and compare.
+def change(learner: TunedPerImage[Any], views: Callable[[slice], Tensor], images: int, batch: int) -> Change:
+    """Tune images one at a time and in batches, and compare.
 
     Args:
-        learner: Of one step; with more of them, the sum of the steps is what is compared.
+        learner: Of one step; with more steps, their sum is compared.
         views: A slice of the images -> the features of their views, (B, V, E).
-        images: How many there are.
-        batch: How many are tuned together in the second case.
+        images: Number of images.
+        batch: Images that are tuned together in the second case.
     """
-    (moved, scores), (moved_too, scores_too) = (_tuned(learner, views, images, size) for size in (1, batch))
-    return Apart(
-        sign_flips=float((moved.sign() != moved_too.sign()).float().mean()),
-        score_difference=float((scores - scores_too).abs().max()),
-        changed_answers=int((scores.argmax(dim=1) != scores_too.argmax(dim=1)).sum()),
+    (moved, scores), (batch_moved, batch_scores) = (_tuned(learner, views, images, size) for size in (1, batch))
+    return Change(
+        sign_flips=float((moved.sign() != batch_moved.sign()).float().mean()),
+        score_difference=float((scores - batch_scores).abs().max()),
+        changed_answers=int((scores.argmax(dim=1) != batch_scores.argmax(dim=1)).sum()),
     )
 
 
-def _tuned(learner: Tuned, views: Callable[[slice], Tensor], images: int, size: int) -> tuple[Tensor, Tensor]:
-    """The way that contexts have gone (N, n, D) and the scores (N, C), with so many images at once."""
-    ways, scores = [], []
+def _tuned(
+    learner: TunedPerImage[Any], views: Callable[[slice], Tensor], images: int, size: int
+) -> tuple[Tensor, Tensor]:
+    """The changes of contexts (N, n, D) and the scores (N, C), in batches of a size."""
+    moved, scores = [], []
     for first in range(0, images, size):
         some = views(slice(first, min(images, first + size)))
         contexts, plain = learner.tune(some), some[:, 0]
-        ways.append(contexts - learner.starts(plain))
-        scores.append(learner.scores(plain, contexts))
-    return torch.cat(ways), torch.cat(scores)
+        moved.append(contexts - learner.initial_contexts(plain))
+        scores.append(learner.context_scores(plain, contexts))
+    return torch.cat(moved), torch.cat(scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.accuracy.batching", description="Batch 1 against batch N.")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     clip, task = load_clip("tiny"), load_task("digits")
     plain, crop = test_transform(clip.preprocess), train_transform(clip.preprocess, 0.08)
-    chosen = task.test[:: len(task.test) // asked.images][: asked.images]
+    chosen = task.test[:: len(task.test) // options.images][: options.images]
     opened = [task.images.open(example.item) for example in chosen]
     pixels = torch.stack([torch.stack([plain(x, 0), *(crop(x, k) for k in range(1, VIEWS))]) for x in opened])
     learner = TPT(clip, task.classes)
@@ -85,9 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return clip.encode_image(pixels[some].flatten(0, 1)).unflatten(0, (-1, VIEWS))
 
     once = torch.cat([encoded(slice(i, i + 1)) for i in range(len(pixels))])
-    for name, views in (("the same features", lambda some: once[some]), ("features of these batches", encoded)):
-        found = apart(learner, views, len(pixels), asked.batch)
-        print(json.dumps({"batches": [1, asked.batch], "images": len(pixels), "given": name, **vars(found)}))
+    for name, views in (("same", lambda some: once[some]), ("encoded in these batches", encoded)):
+        found = change(learner, views, len(pixels), options.batch)
+        print(json.dumps({"batches": [1, options.batch], "images": len(pixels), "features": name, **vars(found)}))
     return 0
 
 

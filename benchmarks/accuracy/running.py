@@ -1,30 +1,30 @@
-"""Run an experiment, so far as its results are not there yet."""
+"""Run the parts of an experiment that have no results yet."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlprompt import results
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import VlpromptError
+from vlprompt.experiments import results
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.runner import Runner
+from vlprompt.experiments.sweep.experiment import Experiment
+from vlprompt.experiments.sweep.running import runs
 from vlprompt.report import tables
-from vlprompt.results import Result
-from vlprompt.runner import Bench
-from vlprompt.sweep.experiment import Experiment
-from vlprompt.sweep.running import runs
 
 
-class AbsentError(VlpromptError):
+class UnavailableError(VlpromptError):
     """An experiment's data or backbone is not on this machine."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an experiment.
+    """The outcome of an experiment.
 
     Attributes:
-        results: Of all its runs, in their order.
-        new: How many of them ran now.
-        table: They as a table.
+        results: Of all its runs, in order.
+        new: The number of runs that were executed now.
+        table: The results as a table.
     """
 
     results: tuple[Result, ...]
@@ -32,38 +32,38 @@ class Outcome:
     table: str
 
 
-def run(experiment: Experiment, kept: Path, out: Path, *, fresh: bool = False, quiet: bool = False) -> Outcome:
-    """Run what has no result yet, and make the table.
+def run(experiment: Experiment, file: Path, out: Path, *, fresh: bool = False, quiet: bool = False) -> Outcome:
+    """Execute the runs without a result, and make the table.
 
     Args:
         experiment: What to run.
-        kept: The file of its results, JSON lines; it only grows.
+        file: The experiment's results, JSON lines; new ones are appended.
         out: Folder for prompts and unfinished runs.
-        fresh: Run again what already has a result.
+        fresh: Repeat runs that have a result.
         quiet: No progress bars.
 
     Raises:
-        AbsentError: The data or the backbone is not on this machine.
-        VlpromptError: A run failed; results until then are kept.
+        UnavailableError: The data or the backbone is not on this machine.
+        VlpromptError: A run failed; earlier results are saved.
     """
     try:
         tasks = experiment.open_tasks()
         backbone = experiment.open_backbone()
     except VlpromptError as error:
-        raise AbsentError(str(error)) from error
-    before = _lines(kept)
+        raise UnavailableError(str(error)) from error
+    before = len(saved(file))
     found: tuple[Result, ...] = ()
     for part in experiment.parts():
-        bench = Bench(backbone, out, FeatureStore(), part.training, fresh=fresh, quiet=quiet, results=kept)
-        found += tuple(runs(part, bench, tasks))
-    return Outcome(found, _lines(kept) - before, tables.BY_PROTOCOL[experiment.protocol](found))
+        runner = Runner(backbone, out, FeatureStore(), part.training, fresh=fresh, quiet=quiet, results=file)
+        found += tuple(runs(part, runner, tasks))
+    return Outcome(found, len(saved(file)) - before, table(experiment, found))
 
 
-def kept_table(experiment: Experiment, kept: Path) -> str:
-    """The table of results that an earlier run, on whatever machine, has left; empty without any."""
-    found = results.read(kept) if kept.exists() else []
-    return tables.BY_PROTOCOL[experiment.protocol](found) if found else ""
+def saved(file: Path) -> list[Result]:
+    """The results in a file; none where there is no file."""
+    return results.read(file) if file.exists() else []
 
 
-def _lines(kept: Path) -> int:
-    return len(results.read(kept)) if kept.exists() else 0
+def table(experiment: Experiment, found: list[Result] | tuple[Result, ...]) -> str:
+    """The table of an experiment's results."""
+    return tables.BY_PROTOCOL[experiment.protocol](found)

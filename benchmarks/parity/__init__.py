@@ -1,1 +1,1 @@
-"""Replay numbers that the authors' own code gave through vlprompt and compare; see `python -m benchmarks.parity -h`."""
+"""Replay stored numbers of the authors' own code through vlprompt and compare; see `python -m benchmarks.parity -h`."""

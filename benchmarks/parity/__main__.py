@@ -14,24 +14,24 @@ from benchmarks.parity.compare import Difference
 from benchmarks.parity.models import Models
 from benchmarks.parity.replay import FAIL, PASS, SKIP, Row, replay
 from vlprompt.errors import VlpromptError, unknown
-from vlprompt.track import progress
+from vlprompt.training.callbacks import progress
 
-SHOWN = 3  # arrays that are off, named in a failing row
-WIDEST = 60  # letters of a method's name
+SHOWN = 3  # wrong arrays that a failing row names
+WIDTH = 60  # letters of a method's name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 where all that was replayed agrees, 1 where something does not, 2 for a broken input."""
-    asked = _parser().parse_args(arguments)
+    """Run the command; 0 where all replayed cases agree, 1 where one does not, 2 for a broken input."""
+    options = _parser().parse_args(arguments)
     try:
-        rows = run(asked.folder, asked.models or asked.folder.resolve().parent, asked.method)
+        rows = run(options.folder, options.models or options.folder.resolve().parent, options.method)
     except VlpromptError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if asked.json:
+    if options.json:
         print(json.dumps([row.as_json() for row in rows], indent=2, allow_nan=False))
     else:
-        print("\n".join([*_table(rows), _closing(rows)]))
+        print("\n".join([*_table(rows), _totals(rows)]))
     return int(any(row.status == FAIL for row in rows))
 
 
@@ -39,34 +39,34 @@ def run(folder: Path, models: Path, method: str = "") -> list[Row]:
     """Replay the cases of a folder.
 
     Args:
-        folder: It holds manifest.json and the files it names.
-        models: It holds tiny_clip.
-        method: Only cases whose method, or adapter, begins with this; or, if none does, contains it.
+        folder: Holds manifest.json and its files.
+        models: Holds tiny_clip.
+        method: Only cases whose method or adapter starts with this text; or, if none does, contains it.
 
     Raises:
         VlpromptError: The manifest, a file or a model is missing or broken, or no case has that method.
     """
-    lent = Models(models)
+    loaded = Models(models)
     rows = []
-    for entry in progress(pick(read_manifest(folder), method), "replay"):
+    for entry in progress(select(read_manifest(folder), method), "replay"):
         name = adapter_name(entry["method"])
         if name:
-            rows.append(replay(read_case(folder, entry), name, lent))
+            rows.append(replay(read_case(folder, entry), name, loaded))
         else:
-            rows.append(Row(entry["method"], entry["file"], SKIP, problem="no adapter claims this method"))
+            rows.append(Row(entry["method"], entry["file"], SKIP, problem="no adapter matches this method"))
     return rows
 
 
-def pick(entries: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
-    """The entries that a name picks; all of them without one. Case, hyphens and underscores do not matter.
+def select(entries: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    """The entries of a method, all of them without a name; case, hyphens and underscores are ignored.
 
     Raises:
-        UsageError: None has it.
+        UsageError: No entry matches.
     """
     wanted = _plain(method)
     named = [(entry, [_plain(entry["method"]), _plain(adapter_name(entry["method"]))]) for entry in entries]
-    begin = [entry for entry, names in named if any(name.startswith(wanted) for name in names)]
-    chosen = begin or [entry for entry, names in named if any(wanted in name for name in names)]
+    matching = [entry for entry, names in named if any(name.startswith(wanted) for name in names)]
+    chosen = matching or [entry for entry, names in named if any(wanted in name for name in names)]
     if method and not (wanted and chosen):
         raise unknown("method", method, {entry["method"] for entry in entries})
     return chosen
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.parity", description="Replay goldens through vlprompt.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="holds manifest.json and its arrays")
     parser.add_argument("--models", type=Path, metavar="DIR", help="holds tiny_clip (default: the folder above)")
-    parser.add_argument("--method", default="", metavar="NAME", help="only cases whose method begins with this")
+    parser.add_argument("--method", default="", metavar="NAME", help="only cases whose method starts with this")
     parser.add_argument("--json", action="store_true", help="rows as a list of objects")
     return parser
 
@@ -95,7 +95,7 @@ def _table(rows: list[Row]) -> list[str]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
 
 
 def _numbers(worst: Difference | None) -> tuple[str, str, str, str]:
@@ -106,15 +106,17 @@ def _numbers(worst: Difference | None) -> tuple[str, str, str, str]:
 
 
 def _remarks(row: Row) -> str:
-    """What a row that did not pass has to say besides its worst array."""
+    """The problems of a row that did not pass."""
     off = [each for each in row.differences if not each.ok]
-    said = [row.problem] if row.problem else []
-    said += [f"{each.name} off by {each.worst_abs:.1e}" + f" ({each.note})" * bool(each.note) for each in off[:SHOWN]]
-    said += [f"{len(off) - SHOWN} more arrays off"] if len(off) > SHOWN else []
-    return f"  [{'; '.join(said)}]" if said else ""
+    remarks = [row.problem] if row.problem else []
+    remarks += [
+        f"{each.name} off by {each.worst_abs:.1e}" + f" ({each.note})" * bool(each.note) for each in off[:SHOWN]
+    ]
+    remarks += [f"{len(off) - SHOWN} more arrays off"] if len(off) > SHOWN else []
+    return f"  [{'; '.join(remarks)}]" if remarks else ""
 
 
-def _closing(rows: list[Row]) -> str:
+def _totals(rows: list[Row]) -> str:
     counts = [sum(row.status == status for row in rows) for status in (PASS, FAIL, SKIP)]
     return f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped"
 

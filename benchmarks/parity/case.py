@@ -1,4 +1,4 @@
-"""What is replayed: the cases of a manifest and their arrays."""
+"""The cases of a manifest and their arrays."""
 
 import json
 import zipfile
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class CaseError(Exception):
-    """A case that cannot be replayed, as it stands; its row says why and fails."""
+    """A case that cannot be replayed; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Case:
 
     Attributes:
         method: What was run, in the manifest's words.
-        file: Where its arrays are, for the report only.
+        file: The file of its arrays, for the report only.
         hyper: Its hyperparameters.
         arrays: Inputs and outputs by name.
-        backbone: The models it was made with, where the manifest says.
+        backbone: The models it was run with, where the manifest states them.
     """
 
     method: str
@@ -40,17 +40,13 @@ class Case:
     backbone: str = ""
 
     def array(self, name: str) -> Array:
-        """An array the replay needs.
-
-        Raises:
-            CaseError: The case does not hold it.
-        """
+        """An array that the replay needs; CaseError where the case lacks it."""
         if name not in self.arrays:
-            raise CaseError(f"the case holds no {name!r}")
+            raise CaseError(f"the case lacks {name!r}")
         return self.arrays[name]
 
     def tensor(self, name: str) -> Tensor:
-        """The same as a tensor; whole numbers as int64."""
+        """The same as a tensor; integers and bools as int64."""
         array = self.array(name)
         return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iub" else array.copy())
 
@@ -63,22 +59,22 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """The entries of a folder's manifest.json, each with a method, a file and hyperparameters.
 
     Raises:
-        UsageError: There is no such file, or it does not read as a manifest.
+        UsageError: There is no such file, or it is not a manifest.
     """
     path = folder / "manifest.json"
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        whole = [{"hyperparameters": {}, **entry} for entry in entries]
-        for entry in whole:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        entries = [{"hyperparameters": {}, **entry} for entry in cases]
+        for entry in entries:
             if not isinstance(entry["method"], str) or not isinstance(entry["file"], str):
                 raise TypeError("method and file must be text")
             if not isinstance(entry["hyperparameters"], dict):
-                raise TypeError(f"the hyperparameters of {entry['file']} are no table")
+                raise TypeError(f"the hyperparameters of {entry['file']} are not a table")
     except OSError as error:
-        raise UsageError(f"cannot read {path} ({error.strerror}); give a folder that holds goldens.") from error
+        raise UsageError(f"cannot read {path} ({error.strerror}); give a folder of goldens.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no manifest of goldens ({type(error).__name__}: {error}).") from error
-    return whole
+        raise UsageError(f"{path} is not a manifest of goldens ({type(error).__name__}: {error}).") from error
+    return entries
 
 
 def read_case(folder: Path, entry: Mapping[str, Any]) -> Case:
@@ -93,7 +89,7 @@ def read_case(folder: Path, entry: Mapping[str, Any]) -> Case:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
-        raise UsageError(f"{path}, which the manifest names, is not there.") from error
+        raise UsageError(f"the manifest names {path}, which does not exist.") from error
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise VlpromptError(f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}).") from error
     return Case(entry["method"], entry["file"], entry["hyperparameters"], arrays, str(entry.get("backbone", "")))

@@ -1,4 +1,4 @@
-"""How near is near enough: one table of tolerances, and the comparison of two arrays."""
+"""The tolerances of all arrays, and the comparison of two arrays."""
 
 import math
 import re
@@ -13,13 +13,13 @@ from benchmarks.parity.case import Array
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of array and how far it may be off.
+    """A kind of array and its tolerance.
 
     Attributes:
-        name: What it is called in reports.
-        tolerance: Largest error allowed; 0 for exact.
+        name: Its name in reports.
+        tolerance: The largest allowed error; 0 for exact.
         of_largest: The tolerance is a share of the stored array's largest entry instead of absolute.
-        pattern: Found in the names of its arrays.
+        pattern: A regular expression that occurs in the names of its arrays.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Kind:
     pattern: str = ""
 
 
-EXACT = Kind("exact", 0.0)  # whole numbers and texts: ids, indices, labels, masks
-KINDS = (  # the first whose pattern is found in an array's name; the last takes all that are left
+EXACT = Kind("exact", 0.0)  # integers and texts: ids, indices, labels, masks
+KINDS = (  # the first whose pattern occurs in an array's name
     Kind("learning rate", 1e-9, pattern=r"^lr_"),
     Kind("gradient", 1e-4, of_largest=True, pattern=r"^grad"),
     Kind("loss", 2e-5, pattern=r"loss|entropy|prob"),
@@ -41,13 +41,13 @@ KINDS = (  # the first whose pattern is found in an array's name; the last takes
 
 @dataclass(frozen=True)
 class Answer:
-    """What vlprompt makes of a stored array, where more has to be said than its value.
+    """Our value for a stored array, where the comparison needs more than the value.
 
     Attributes:
         value: Our array.
-        stored: What to compare it with, if not the stored array as it is (a rearrangement of it).
-        where: Entries that count, True, where others mean nothing.
-        note: Why, for the report.
+        stored: What to compare it with, if not the stored array itself (a rearrangement of it).
+        where: The entries to compare, True; the others have no meaning.
+        note: The reason, for the report.
     """
 
     value: Tensor | Array | Any
@@ -58,15 +58,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two arrays are apart.
+    """The difference of two arrays.
 
     Attributes:
         name: The array.
         kind: Its kind.
         worst_abs: Largest absolute error; infinite where shapes or missing numbers differ.
         worst_rel: The same as a share of the largest stored entry.
-        allowed: Largest absolute error allowed.
-        note: What else is to be said.
+        allowed: Largest allowed absolute error.
+        note: A remark for the report.
     """
 
     name: str
@@ -82,15 +82,15 @@ class Difference:
         return self.worst_abs <= self.allowed
 
     @property
-    def badness(self) -> float:
-        """The error in units of what is allowed."""
+    def relative_to_allowed(self) -> float:
+        """The error in units of the allowed error."""
         if self.worst_abs == 0:
             return 0.0
         return self.worst_abs / self.allowed if self.allowed else math.inf
 
 
 def kind_of(name: str, stored: Array) -> Kind:
-    """The row of the table that an array falls under."""
+    """The kind of an array."""
     if stored.dtype.kind != "f":
         return EXACT
     return next(kind for kind in KINDS if re.search(kind.pattern, name))
@@ -105,24 +105,23 @@ def compare(name: str, stored: Array, answer: Any) -> Difference:
     if value.shape != stored.shape:
         note = f"shape {value.shape}, stored {stored.shape}"
         return Difference(name, kind, math.inf, math.inf, kind.tolerance, note)
-    counts = np.ones(stored.shape, bool) if answer.where is None else answer.where
-    error, largest = _error(value, stored, counts), _largest(stored[counts])
+    where = np.ones(stored.shape, bool) if answer.where is None else answer.where
+    error, largest = _error(value[where], stored[where]), _largest(stored[where])
     allowed = kind.tolerance * (largest if kind.of_largest else 1)
     return Difference(name, kind, error, _share(error, largest), allowed, answer.note)
 
 
-def _error(value: Array, stored: Array, counts: Array) -> float:
-    """The largest absolute difference where it counts; texts that differ are 1 apart, NaN equals NaN only."""
-    if not counts.any():
+def _error(a: Array, b: Array) -> float:
+    """The largest absolute difference; different texts differ by 1, NaN equals NaN only."""
+    if not b.size:
         return 0.0
-    a, b = value[counts], stored[counts]
     if b.dtype.kind not in "fiub" or a.dtype.kind not in "fiub":
         return float((a != b).any())
     a, b = a.astype(np.float64), b.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(a - b))
-    return float(np.where(np.isnan(apart), math.inf, apart).max())
+        gaps = np.where(same, 0.0, np.abs(a - b))
+    return float(np.where(np.isnan(gaps), math.inf, gaps).max())
 
 
 def _largest(stored: Array) -> float:

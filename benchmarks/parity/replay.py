@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.parity.adapters import Adapter, adapters
@@ -18,27 +18,27 @@ PASS, FAIL, SKIP = "pass", "fail", "no adapter"
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one case.
+    """The outcome of one case.
 
     Attributes:
         method: The manifest's.
-        file: Where its arrays are.
+        file: The file of its arrays.
         status: "pass", "fail" or "no adapter".
-        adapter: Who replayed it.
-        differences: Every array compared, the worst first.
-        problem: What went wrong besides numbers.
+        adapter: The adapter that replayed it.
+        differences: Every compared array, the worst first.
+        problem: What failed besides numbers.
     """
 
     method: str
     file: str
     status: str
     adapter: str = ""
-    differences: tuple[Difference, ...] = field(default=())
+    differences: tuple[Difference, ...] = ()
     problem: str = ""
 
     @property
     def worst(self) -> Difference | None:
-        """The array that is furthest off, measured by what is allowed."""
+        """The array with the largest error, in units of its allowed error."""
         return self.differences[0] if self.differences else None
 
     def as_json(self) -> dict[str, Any]:
@@ -62,30 +62,30 @@ def replay(case: Case, name: str, models: Models) -> Row:
     """Run a case through its adapter and compare every stored output.
 
     Raises:
-        ModelError: The model it was made with cannot be loaded.
+        ModelError: The case's model cannot be loaded.
     """
     adapter = adapters()[name]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VlpromptWarning)
             answers = adapter.replay(case, models)
-    except ModelError:  # no case's fault
+    except ModelError:  # not the case's fault
         raise
     except (CaseError, VlpromptError) as error:
         return Row(case.method, case.file, FAIL, name, problem=str(error))
-    except Exception as error:  # an input that vlprompt stumbles over is a finding, and others may be fine
-        said = (str(error).splitlines() or [""])[0]
-        return Row(case.method, case.file, FAIL, name, problem=f"{type(error).__name__}: {said}")
-    return _judged(case, name, adapter, answers)
+    except Exception as error:  # a crash is a finding; the other cases still run
+        message = (str(error).splitlines() or [""])[0]
+        return Row(case.method, case.file, FAIL, name, problem=f"{type(error).__name__}: {message}")
+    return _compared(case, name, adapter, answers)
 
 
-def _judged(case: Case, name: str, adapter: Adapter, answers: Mapping[str, Any]) -> Row:
-    """Compare what was answered, and say what was not."""
+def _compared(case: Case, name: str, adapter: Adapter, answers: Mapping[str, Any]) -> Row:
+    """Compare all answers, and list arrays without one."""
     given = [stored for stored in case.arrays if any(re.fullmatch(each, stored) for each in adapter.INPUTS)]
-    strange = [stored for stored in case.arrays if stored not in answers and stored not in given]
+    missing = [stored for stored in case.arrays if stored not in answers and stored not in given]
     found = [compare(stored, array, answers[stored]) for stored, array in case.arrays.items() if stored in answers]
-    found.sort(key=lambda each: (each.ok, -each.badness))
-    problem = f"unknown array {', '.join(strange)}" if strange else ""
+    found.sort(key=lambda each: (each.ok, -each.relative_to_allowed))
+    problem = f"unknown array {', '.join(missing)}" if missing else ""
     if not found:
         problem = problem or "no stored output to compare"
     status = FAIL if problem or not all(each.ok for each in found) else PASS

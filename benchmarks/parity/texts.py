@@ -1,4 +1,4 @@
-"""What the goldens of language models have in common: texts, templates in OpenPrompt's spelling, places to read."""
+"""What the goldens of language models share: texts, OpenPrompt's templates, positions to read, an optional head."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Sequences
-from vlprompt.cloze.base import ClozeLearner
+from vlprompt.backbones.lm_inputs import Sequences
+from vlprompt.cloze.parts.base import ClozeLearner
 from vlprompt.data.batch import Batch
 from vlprompt.data.texts import Text
 
 
 def template_of(case: Case) -> str:
-    """OpenPrompt's template in our language: {"placeholder":"text_a"} is {text_a}, {"soft":"it"} is {soft:it}."""
+    """OpenPrompt's template in our syntax: {"placeholder":"text_a"} is {text_a}, {"soft":"it"} is {soft:it}."""
 
     def slot(found: re.Match[str]) -> str:
         kind, value = found[1], found[2]
@@ -46,19 +46,19 @@ def classes_of(words: Sequence[Sequence[str]]) -> list[str]:
 
 
 def pieces(lm: LanguageModel, words: Sequence[Sequence[str]], depth: int) -> tuple[Tensor, Tensor]:
-    """(C, W, depth) ids of the label words' pieces, zero padded, and where there is one."""
+    """(C, W, depth) ids of the label words' pieces, zero padded, and a mask of those that exist."""
     longest = max(len(own) for own in words)
-    ids, there = torch.zeros(2, len(words), longest, depth, dtype=torch.long)
+    ids, mask = torch.zeros(2, len(words), longest, depth, dtype=torch.long)
     for label, own in enumerate(words):
         for number, word in enumerate(own):
             found = lm.vocabulary.pieces(" " + word)
             ids[label, number, : len(found)] = torch.tensor(found)
-            there[label, number, : len(found)] = 1
-    return ids, there
+            mask[label, number, : len(found)] = 1
+    return ids, mask
 
 
 def as_stored(case: Case, name: str, ours: Tensor) -> Answer:
-    """Our rows (B, T') in the width of the stored ones, compared where there is a token."""
+    """Our rows (B, T') padded to the width of the stored ones, compared where there is a token."""
     stored, mask = case.array(name), case.array("attention_mask").astype(bool)
     wide = np.zeros_like(stored)
     wide[:, : ours.shape[1]] = ours.numpy()[:, : stored.shape[1]]
@@ -66,25 +66,39 @@ def as_stored(case: Case, name: str, ours: Tensor) -> Answer:
 
 
 def gradients(loss: Tensor, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The gradient of a loss to everything a module learns, by name."""
-    learned: dict[str, Any] = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(loss, list(learned.values()), retain_graph=True, allow_unused=True)
-    for (name, parameter), gradient in zip(learned.items(), found, strict=True):
+    """The gradients of a loss for the trainable parameters of a module, by name."""
+    parameters: dict[str, Any] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
+    for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
         yield name, torch.zeros_like(parameter) if gradient is None else gradient
 
 
 def reads(case: Case) -> Tensor:
-    """(B,) the place whose logits the case reads; 0 where its decoder is read."""
+    """(B,) the position whose logits the case reads; 0 where it reads its decoder."""
     read = torch.from_numpy((case.array("loss_ids") == 1).argmax(1).astype(np.int64))
     return torch.zeros_like(read) if "decoder_input_ids" in case.arrays else read
 
 
-def answers_at(case: Case, learner: ClozeLearner, texts: Sequences) -> tuple[Tensor, dict[str, Any]]:
-    """The loss, and what the case holds of ids, scores at the blank and class scores."""
-    every = torch.arange(learner.lm.vocabulary_size)
-    scores = learner.lm.scores(texts, every, learner.steering())  # (B, V)
+def stored_ids(case: Case) -> dict[str, Any]:
+    """The case's ids and mask, where they are inputs."""
+    return {name: case.array(name) for name in ("input_ids", "attention_mask")}
+
+
+def head_scores(case: Case, first: Tensor, classifier: Tensor | None = None) -> Tensor:
+    """(B, C) by the case's own pooler and classifier on the first token's state (B, D).
+
+    (A masked language model has no pooler.) `classifier` replaces the case's weights (C, D).
+    """
+    pooled = F.linear(first, case.tensor("pooler_weight"), case.tensor("pooler_bias")).tanh()
+    weight = case.tensor("classifier_weight") if classifier is None else classifier
+    return F.linear(pooled, weight, case.tensor("classifier_bias"))
+
+
+def answers_at(case: Case, learner: ClozeLearner[Any], texts: Sequences) -> tuple[Tensor, dict[str, Any]]:
+    """The loss, and the case's ids, scores at the mask and class scores."""
+    lm = learner.lm
+    scores = lm.scores(texts, torch.arange(lm.vocabulary_size), learner.soft_prompt())  # (B, V)
     logits = learner.verbalizer(scores[:, learner.verbalizer.ids])
     loss = F.cross_entropy(logits, case.tensor("labels"))
-    ids, _ = pieces(learner.lm, learner.config.words, case.array("label_words_ids").shape[2])
-    stored = {name: case.array(name) for name in ("input_ids", "attention_mask")}
-    return loss, {**stored, "mask_logits": scores, "logits": logits, "loss": loss, "label_words_ids": ids}
+    ids, _ = pieces(lm, learner.config.words, case.array("label_words_ids").shape[2])
+    return loss, {**stored_ids(case), "mask_logits": scores, "logits": logits, "loss": loss, "label_words_ids": ids}

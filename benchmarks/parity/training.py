@@ -1,6 +1,7 @@
-"""Train as a case was trained, through vlprompt's own `fit`, and note every step."""
+"""Train with a case's settings through vlprompt's own `fit`, and record every step."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,23 +13,26 @@ from benchmarks.parity.case import Case, CaseError
 from benchmarks.parity.compare import Answer
 from vlprompt.backbones import Clip
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches
-from vlprompt.learners.base import PromptLearner, Reads
-from vlprompt.recipe import TrainConfig
-from vlprompt.train import fit
+from vlprompt.data.batches import Batches
+from vlprompt.data.needs import Input
+from vlprompt.data.templates import readable
+from vlprompt.learner import PromptLearner
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
+Learner = PromptLearner[Any, Any]
 DEFAULT_BETAS = [0.9, 0.999]
 ADAM_NOISE = 1e-5  # see suggested_tolerances of the manifest
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What happened at every step of a training.
+    """Every step of a training.
 
     Attributes:
         losses: The loss before each step, as training used it.
         rates: The learning rate that the optimiser applied.
-        states: The learned tensors after each step, by name.
+        states: The trainable parameters after each step, by name.
     """
 
     losses: list[Tensor] = field(default_factory=list)
@@ -36,21 +40,17 @@ class Trace:
     states: list[dict[str, Tensor]] = field(default_factory=list)
 
     def stacked(self, name: str) -> Tensor:
-        """One learned tensor after every step, (steps, ...)."""
+        """One parameter after every step, (steps, ...)."""
         return torch.stack([state[name] for state in self.states])
 
 
 def train_config(case: Case, *, epochs: int, batch_size: int) -> TrainConfig:
-    """The training settings that a case's hyperparameters spell out.
-
-    Raises:
-        CaseError: They ask for what vlprompt's training does not offer.
-    """
+    """The training settings of a case's hyperparameters; CaseError where vlprompt does not have one of them."""
     hyper = case.hyper
     if hyper.get("dampening", 0) or hyper.get("nesterov", False):
-        raise CaseError("dampening and nesterov are not offered by vlprompt's training")
+        raise CaseError("vlprompt's training has no dampening and no nesterov")
     if list(hyper.get("betas", DEFAULT_BETAS)) != DEFAULT_BETAS:
-        raise CaseError(f"betas {hyper['betas']} are not offered by vlprompt's training")
+        raise CaseError(f"vlprompt's training has the betas {DEFAULT_BETAS} only, not {hyper['betas']}")
     return TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
@@ -65,7 +65,7 @@ def train_config(case: Case, *, epochs: int, batch_size: int) -> TrainConfig:
 
 
 def _schedule(words: str) -> dict[str, Any]:
-    """The schedule out of words such as "cosine over max_epoch = epochs, 1 constant warm-up epoch at 1e-5, ..."."""
+    """The schedule of a text such as "cosine over max_epoch = epochs, 1 constant warm-up epoch at 1e-5, ..."."""
     if "cosine" not in words:
         return {"schedule": "constant", "warmup": "none"}
     warmup = re.search(r"(\d+) (constant|linear) warm-?up epochs?(?: at| from)?\s*([\d.e+-]*\d)?", words)
@@ -75,52 +75,75 @@ def _schedule(words: str) -> dict[str, Any]:
     return {"schedule": "cosine", "warmup": warmup[2], "warmup_epochs": int(warmup[1]), **first}
 
 
-def trace(learner: PromptLearner[Any], data: Batches, config: TrainConfig) -> Trace:
-    """Run `fit` and note losses, learning rates and learned tensors step by step."""
-    noted = Trace()
+class OneBatch(Batches):
+    """A training set that is one batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch.labels, batch_size=len(batch))
+        self.batch = batch
+
+    def epoch(self, number: int) -> Iterator[Batch]:  # noqa: ARG002
+        """Yield the batch."""
+        yield self.batch
+
+
+def trace(learner: Learner, data: Batches, config: TrainConfig) -> Trace:
+    """Run `fit` and record losses, learning rates and trainable parameters of every step."""
+    recorded = Trace()
     backward = learner.backward
 
-    def noting_backward(batch: Batch) -> Tensor:
+    def recording_backward(batch: Batch) -> Tensor:
         loss = backward(batch)
-        noted.losses.append(loss.detach().clone())
+        recorded.losses.append(loss.detach().clone())
         return loss
 
     def after_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        noted.rates.append(float(optimizer.param_groups[0]["lr"]))
-        noted.states.append({name: p.detach().clone() for name, p in learner.trainable().items()})
+        recorded.rates.append(float(optimizer.param_groups[0]["lr"]))
+        recorded.states.append({name: p.detach().clone() for name, p in learner.trainable().items()})
 
     hook = register_optimizer_step_post_hook(after_step)
-    learner.backward = noting_backward  # type: ignore[method-assign]
+    learner.backward = recording_backward  # type: ignore[method-assign]
     try:
         fit(learner, data, config)
     finally:
         hook.remove()
         del learner.backward
-    return noted
+    return recorded
 
 
-def where_told(config: TrainConfig, states: Tensor, gradient: Tensor) -> Answer:
-    """Learned tensors (steps, ...), for Adam only where the first gradient is above rounding: its steps are by sign."""
-    if config.optimizer == "sgd":
-        return Answer(states)
-    told = (gradient.abs() > ADAM_NOISE).expand_as(states).numpy()
-    return Answer(states, where=told, note=f"where the first gradient is above {ADAM_NOISE:g}")
+def above_noise(states: Tensor, gradient: Tensor) -> Answer:
+    """Parameters (steps, ...) after steps of Adam, where the first gradient exceeds rounding errors.
+
+    Adam's first step depends on the gradient's sign only.
+    """
+    where = (gradient.abs() > ADAM_NOISE).expand_as(states).numpy()
+    return Answer(states, where=where, note=f"where the first gradient is above {ADAM_NOISE:g}")
 
 
-def batch_of(clip: Clip, learner: PromptLearner[Any], images: Tensor, labels: Tensor | None = None) -> Batch:
-    """(B, 3, H, W) images with what the learner reads of them."""
+def after_steps(config: TrainConfig, states: Tensor, gradient: Tensor) -> Tensor | Answer:
+    """Parameters (steps, ...) after training, for Adam and AdamW without entries that rounding decides."""
+    return states if config.optimizer == "sgd" else above_noise(states, gradient)
+
+
+def batch_of(clip: Clip, learner: Learner, images: Tensor, labels: Tensor | None = None) -> Batch:
+    """(B, 3, H, W) images as a batch with everything that the learner reads."""
     index = torch.arange(len(images))
     labels = torch.full_like(index, -1) if labels is None else labels
-    if learner.reads is Reads.IMAGES:
-        return Batch(labels=labels, index=index, images=images)
+    if learner.needs.input is Input.IMAGES:
+        return Batch(labels, index, images=images)
     with torch.no_grad():
-        return Batch(labels=labels, index=index, images=images, features=clip.encode_image(images))
+        return Batch(labels, index, images=images, features=clip.encode_image(images))
 
 
-def gradients(learner: PromptLearner[Any], batch: Batch) -> dict[str, Tensor]:
-    """The gradients that a training step leaves on the learned tensors, by name; none are left behind."""
+def gradients(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The gradients of a training step for the trainable parameters, by name; they are then cleared."""
     learner.zero_grad()
     learner.backward(batch)
     found = {name: p.grad.clone() for name, p in learner.trainable().items() if p.grad is not None}
     learner.zero_grad()
     return found
+
+
+def name_lengths(clip: Clip, names: Sequence[str]) -> Tensor:
+    """(C,) numbers of tokens of class names."""
+    return torch.tensor([len(clip.tokenizer.pieces(readable(name))) for name in names])

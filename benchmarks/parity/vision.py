@@ -1,4 +1,4 @@
-"""What the goldens of VPT and its baselines have in common: images, a linear head, features, loss and gradients."""
+"""What the goldens of VPT and its baselines share: images, a linear head, features, loss and gradients."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,10 +9,9 @@ from torch import Tensor
 
 from benchmarks.parity.case import Case, CaseError
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import gradients
-from vlprompt.data.batch import Batch
-from vlprompt.head import Head
-from vlprompt.learners import PromptLearner
+from benchmarks.parity.training import Learner, gradients
+from vlprompt.data.batch import Batch, images_of
+from vlprompt.prompts.head import Head
 
 HEAD = {"head_weight": "head.weight", "head_bias": "head.bias"}
 
@@ -24,25 +23,30 @@ def classes(case: Case) -> list[str]:
 
 
 def batch_of(case: Case) -> Batch:
-    """The images and their labels, unknown where the case holds none."""
+    """The images and their labels, unknown where the case has none."""
     images = case.tensor("images")
     index = torch.arange(len(images))
     labels = case.tensor("labels") if "labels" in case.arrays else torch.full_like(index, -1)
-    return Batch(labels=labels, index=index, images=images)
+    return Batch(labels, index, images=images)
 
 
-def begin(learner: PromptLearner[Any], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Give learned tensors the values that the case starts from; those it does not name keep their own."""
-    learner.restore({**learner.trainable(), **learner.found(), **tensors}, source)
+def tensors_of(case: Case, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """The case's tensors under our names, given {the case's name: our name}."""
+    return {ours: case.tensor(theirs) for theirs, ours in names.items()}
 
 
-def at_start(learner: PromptLearner[Any], batch: Batch, names: Mapping[str, str]) -> dict[str, Any]:
+def begin(learner: Learner, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give tensors the case's initial values; the others do not change."""
+    learner.restore({**learner.saved_tensors(), **tensors}, source)
+
+
+def at_start(learner: Learner, batch: Batch, names: Mapping[str, str]) -> dict[str, Any]:
     """Scores, loss and gradients of a learner in evaluation mode.
 
     Args:
         learner: With the case's tensors.
         batch: Images and labels.
-        names: The case's names of learned tensors, and ours.
+        names: {the case's name of a trainable tensor: our name}.
     """
     learner.eval()
     found = gradients(learner, batch)
@@ -52,19 +56,18 @@ def at_start(learner: PromptLearner[Any], batch: Batch, names: Mapping[str, str]
 
 
 def with_features(batch: Batch, models: Models) -> Batch:
-    """The batch with what the frozen ViT says of its images."""
-    assert batch.images is not None
+    """The batch with the frozen ViT's features of its images."""
     with torch.no_grad():
-        return replace(batch, features=models.vit.encode_image(batch.images))
+        return replace(batch, features=models.vit.encode_image(images_of(batch)))
 
 
 def at_task(head: Head, case: Case) -> None:
-    """Let a head look at the classes of the case's task only."""
+    """Restrict a head to the classes of the case's task."""
     if "task_classes" in case.arrays:
         present = case.tensor("task_classes")
     elif "classes_per_task" in case.hyper:
         count = int(case.hyper["classes_per_task"])
         present = torch.arange(count) + count * int(case.hyper["task_index"])
     else:
-        raise CaseError("the case does not say which classes its task has")
+        raise CaseError("the case does not state the classes of its task")
     head.present = torch.zeros(head.out_features, dtype=torch.bool).index_fill_(0, present, True)

@@ -1,1 +1,1 @@
-"""Speed and memory: every file here with a `run(quick)` is a benchmark; see `python -m benchmarks.speed -h`."""
+"""Speed and memory benchmarks: every module here has a `run(quick)`; see `python -m benchmarks.speed -h`."""

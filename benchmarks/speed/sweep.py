@@ -1,11 +1,9 @@
-"""A sweep of 120 short few-shot runs: two workers of Ray against one, in all and once the workers are up.
+"""A sweep of 120 short few-shot runs: two Ray workers against one, in total and after their start.
 
-    python -m benchmarks.speed.sweep [--quick]
-
-Every run is the whole way: handwritten digits of the bundled CLIP, features from the store (filled before), a prompt
-trained by its recipe and judged, a line written. Each worker has one thread. `times_faster` goes by the seconds between
-the first result and the last, which is what a long sweep gains; `with_start` counts Ray and the workers' imports too.
-The metrics of both sides must be equal to the last bit. Target: 1.6 times.
+Every run is complete: handwritten digits with the bundled CLIP, features from the store (filled before), a prompt
+trained by its recipe, its evaluation, a line of results. Each worker has one thread. `times_faster` compares the
+seconds between the first result and the last, which are what a long sweep gains; `with_start` includes the start of Ray
+and the workers' imports. The metrics of both sides must be equal to the last bit. Target: 1.6 times.
 """
 
 import sys
@@ -15,21 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.speed.measure import Record, main, misses
-from vlprompt import results
-from vlprompt.sweep.cluster import Crew, installed, outcomes
-from vlprompt.sweep.experiment import Experiment
-from vlprompt.sweep.plan import Unit, units
-from vlprompt.sweep.worker import Worker
+from benchmarks.speed.common.records import Record, misses
+from vlprompt.experiments import results
+from vlprompt.experiments.sweep.cluster import WorkerPool, installed, run_units
+from vlprompt.experiments.sweep.experiment import Experiment
+from vlprompt.experiments.sweep.plan import Unit, units
+from vlprompt.experiments.sweep.worker import Worker
 
 FASTER = 1.6
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one number of workers took: seconds in all, those between the first and the last result, and the metrics."""
+    """One number of workers: seconds in total, seconds between the first and the last result, and the metrics."""
 
-    whole: float
+    total: float
     running: float
     metrics: dict[str, dict[str, float]]
 
@@ -44,7 +42,7 @@ def grid(quick: bool) -> list[Unit]:
 def run(quick: bool = False) -> Iterator[Record]:
     """Measure one worker, then two."""
     if not installed():
-        print("sweep: Ray is not installed (the extra sweep); nothing was measured", file=sys.stderr)
+        print("sweep: Ray is not installed (the extra `sweep`); nothing was measured", file=sys.stderr)
         return
     runs = grid(quick)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +52,7 @@ def run(quick: bool = False) -> Iterator[Record]:
         "one_s": one.running,
         "two_s": two.running,
         "times_faster": one.running / two.running,
-        "with_start": one.whole / two.whole,
+        "with_start": one.total / two.total,
         "metrics_equal": float(one.metrics == two.metrics),
     }
     least = {"metrics_equal": 1.0, **({} if quick else {"times_faster": FASTER})}
@@ -62,14 +60,10 @@ def run(quick: bool = False) -> Iterator[Record]:
 
 
 def side(runs: list[Unit], workers: int, out: Path) -> Side:
-    """The same sweep by so many workers, all of them Ray's, so that nothing but their number differs."""
+    """The sweep by a number of workers, always Ray's, so that the sides differ in their number only."""
     began = time.perf_counter()
-    ends = [time.perf_counter() for _ in outcomes(runs, Crew(workers), out)]
+    ends = [time.perf_counter() for _ in run_units(runs, WorkerPool(workers), out)]
     found = results.read(out / "results.jsonl")
-    share = (len(runs) - 1) / len(runs)  # the first result ends the start, which its own run is a part of
+    share = (len(runs) - 1) / len(runs)  # the time until the first result is the start and one run
     metrics = {result.key: dict(result.metrics) for result in found}
     return Side(ends[-1] - began, (ends[-1] - ends[0]) / share, metrics)
-
-
-if __name__ == "__main__":
-    sys.exit(main(run))

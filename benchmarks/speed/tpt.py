@@ -1,16 +1,13 @@
-"""TPT on ViT-B/16, one step, 64 views, four words: ours against the plain way, text part and whole time per image.
+"""TPT on ViT-B/16, one step, 64 views, four words: time per image of the text part and in total, ours and the baseline.
 
-    python -m benchmarks.speed.tpt [--quick]
-
-The plain way takes each image by itself: its views, and then the plain one again, through the image tower; all 77
-positions of every class forward and backward, and forward once more with the tuned context. It runs classes in chunks
-(1,000 together would take some 45 GB) and costs the same for every chunk, so it is timed on some of the classes and
-multiplied. Ours is timed on a few images after the start was encoded, which happens once for all images and is told
-apart (`start_s`). The image tower is timed once for both. Both sides must agree in text features and, with the same
-gradient from above, in that of the context.
+The baseline processes images separately: the views, and then the plain image again, through the image tower; all 77
+positions of every class forward and backward, and forward once more with the adapted context. It runs classes in chunks
+(1,000 together would need about 45 GB), and every chunk costs the same, so it is timed on some of the classes and
+multiplied. Ours is timed on a few images after the initial text was encoded, once for all images (`start_s`). The image
+tower is timed once for both. Both sides must agree in text features and, for the same upstream gradient, in the
+gradient of the context.
 """
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,22 +15,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.speed.measure import Record, in_turn, main, misses
-from benchmarks.speed.models import model
-from benchmarks.speed.names import names
-from benchmarks.speed.plain import difference
-from benchmarks.speed.text_side import AGREEMENT, PLAIN_CHUNK, Plain
+from benchmarks.speed.common import models
+from benchmarks.speed.common.baseline import CHUNK, FullCoOp, difference
+from benchmarks.speed.common.measure import in_turn
+from benchmarks.speed.common.names import names
+from benchmarks.speed.common.records import Record, misses
 from vlprompt.backbones import Clip
 from vlprompt.data.batch import Batch
 from vlprompt.learners import TPT, CoOp, CoOpConfig
 
+AGREEMENT = 1e-4  # of the largest entry
 VIEWS, IMAGES = 64, 3
 WORDS = "a photo of a"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Number of classes, how many of them the plain way is timed on, and the targets (0: none)."""
+    """Number of classes, number of classes on which the baseline is timed, and the targets (0: none)."""
 
     classes: int
     timed: int
@@ -47,14 +45,13 @@ QUICK = (Setting(20, timed=10),)
 
 def run(quick: bool = False) -> Iterator[Record]:
     """Measure every setting."""
-    clip = model(quick)
+    clip = models.clip(quick)
     size = clip.preprocess.size
     pixels = torch.randn(VIEWS, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         clip.encode_image(pixels[:1])
-        (views_s, features), (one_s, _) = in_turn(
-            [(lambda: clip.encode_image(pixels), 1), (lambda: clip.encode_image(pixels[:1]), 1)], rounds=1
-        )
+        sides = [(lambda: clip.encode_image(pixels), 1), (lambda: clip.encode_image(pixels[:1]), 1)]
+        (views_s, features), (one_s, _) = in_turn(sides, rounds=1)
     for setting in QUICK if quick else FULL:
         yield measured(clip, setting, features, views_s, one_s)
 
@@ -66,22 +63,23 @@ def measured(clip: Clip, setting: Setting, features: Tensor, views_s: float, one
         clip: The model.
         setting: What to measure.
         features: (V, E), views of an image.
-        views_s: Seconds the image tower took for them.
-        one_s: Seconds it takes for one.
+        views_s: Seconds of the image tower for them.
+        one_s: Its seconds for one image.
     """
     learner = TPT(clip, names(setting.classes))
-    plain = Plain(clip, CoOp(clip, names(setting.timed), CoOpConfig(words=WORDS)))
+    coop = CoOp(clip, names(setting.timed), CoOpConfig(words=WORDS))
+    baseline = FullCoOp(clip, coop.classes, coop.context)
     spread = torch.randn(IMAGES, *features.shape, generator=torch.Generator().manual_seed(1)) * features.std() / 10
     index = torch.arange(IMAGES)
     batch = Batch(torch.full_like(index, -1), index, views=features + spread)
     began = time.perf_counter()
     learner(batch)
     start_s = time.perf_counter() - began
-    above = torch.randn(1, setting.classes, clip.embed_dim, generator=torch.Generator().manual_seed(2))
-    above[:, setting.timed :] = 0  # what the plain way has not encoded
-    sides = [(lambda: learner.predict(batch), 1), (lambda: plain_image(plain, above[0, : setting.timed]), 1)]
+    upstream = torch.randn(1, setting.classes, clip.embed_dim, generator=torch.Generator().manual_seed(2))
+    upstream[:, setting.timed :] = 0  # the baseline does not encode these classes
+    sides = [(lambda: learner.predict(batch), 1), (lambda: plain_image(baseline, upstream[0, : setting.timed]), 1)]
     (ours_s, _), (plain_s, (text, gradient)) = in_turn(sides, rounds=1)
-    encoded = learner.encoded(learner.starts(features[:1]))
+    encoded = learner.encoded(learner.initial_contexts(features[:1]))
     ours_text, plain_text = ours_s / IMAGES, plain_s * setting.classes / setting.timed
     ours_whole, plain_whole = views_s + ours_text, views_s + one_s + plain_text
     figures = {
@@ -94,33 +92,24 @@ def measured(clip: Clip, setting: Setting, features: Tensor, views_s: float, one
         "whole_times_faster": plain_whole / ours_whole,
         "start_s": start_s,
         "features_apart": difference(encoded.text[0, : setting.timed], text),
-        "gradient_apart": difference(encoded.gradients(above)[0], gradient),
+        "gradient_apart": difference(encoded.gradients(upstream)[0], gradient),
     }
-    about = {
-        "model": clip.name,
-        "classes": setting.classes,
-        "views": VIEWS,
-        "images": IMAGES,
-        "plain_timed_on_classes": setting.timed,
-    }
+    about = {"model": clip.name, "classes": setting.classes, "views": VIEWS, "images": IMAGES}
+    about |= {"plain_timed_on_classes": setting.timed}
     least = {"text_times_faster": setting.text_faster, "whole_times_faster": setting.whole_faster}
     most = {"features_apart": AGREEMENT, "gradient_apart": AGREEMENT}
     return Record("tpt", about, figures, misses(figures, least=least, most=most))
 
 
-def plain_image(plain: Plain, above: Tensor) -> tuple[Tensor, Tensor]:
-    """What the plain way does to text for one image, given the gradient (C, E) that its loss has there.
+def plain_image(baseline: FullCoOp, upstream: Tensor) -> tuple[Tensor, Tensor]:
+    """The baseline's text part for one image, given the gradient (C, E) of its loss for the text features.
 
     Returns:
         The text features (C, E) and the context's gradient (M, D) before the step.
     """
-    text, gradient = plain.run(above)
+    text, gradient = baseline.run(upstream)
     with torch.no_grad():
-        tuned = plain.context - 0.005 * gradient.sign()
-        for first in range(0, len(above), PLAIN_CHUNK):
-            plain.texts.encode(tuned, chosen=slice(first, first + PLAIN_CHUNK))
+        adapted = baseline.context - 0.005 * gradient.sign()
+        for first in range(0, len(upstream), CHUNK):
+            baseline.texts.encode(adapted, chosen=slice(first, first + CHUNK))
     return text, gradient
-
-
-if __name__ == "__main__":
-    sys.exit(main(run))

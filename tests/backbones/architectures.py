@@ -1,4 +1,4 @@
-"""Small random models of every make of vision transformer in timm, with weights at which every part matters."""
+"""The supported and refused vision transformers of timm, as small random models in which every part matters."""
 
 import copy
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ FOURTEEN = {**SIZES, "img_size": 28}  # patches of 14 pixels
 NAFLEX_ROPE = {"rope_type": "axial", "attn_type": "rope", **SIZES}
 SECTIONS = (2, 3, 3)  # of a head's 16 numbers, for time, height and width
 
-# Name here: timm's name and what is changed. Reference classes: plain, prefix counts, pools, norms, kinds of attention.
+# Description: a model of timm and the options changed for the test. docs/backbones.md lists them.
 WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("vit_base_patch16_224", SIZES),
     "pre-norm (CLIP)": ("vit_base_patch16_clip_224", SIZES),
@@ -48,7 +48,7 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "mean and maximum": ("vit_base_patch16_224", {**SIZES, "global_pool": "avgmax"}),
     "attention among all tokens (PRR)": ("vit_base_patch16_224", {**SIZES, "global_pool": "prr"}),
     "no last norm": ("vit_base_patch16_224", {**SIZES, "final_norm": False}),
-    "last norm behind the pool": ("vit_base_patch16_224", {**SIZES, "fc_norm": True}),
+    "last norm after the pool": ("vit_base_patch16_224", {**SIZES, "fc_norm": True}),
     "norm inside the MLP": ("vit_base_patch16_224", {**SIZES, "scale_mlp_norm": True}),
     "gated MLP (DINOv2 giant)": ("vit_giant_patch14_dinov2", FOURTEEN),
     "maximum": ("vit_base_patch16_224", {**SIZES, "global_pool": "max"}),
@@ -75,9 +75,9 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "rotary, attention pool (PE-Core)": ("vit_pe_core_tiny_patch16_384", SIZES),
     "rotary, 5 prefix tokens (DINOv3)": ("vit_small_patch16_dinov3", SIZES),
     "rotary": ("vit_small_patch16_rope_224", SIZES),
-    "rotary, each layer its own": ("vit_small_patch16_rope_mixed_224", SIZES),
+    "rotary, one per layer": ("vit_small_patch16_rope_mixed_224", SIZES),
     "rotary and absolute": ("vit_small_patch16_rope_ape_224", SIZES),
-    "rotary, halves turned": ("vit_small_patch16_rope_224", {**SIZES, "rope_rotate_half": True}),
+    "rotary, halves rotated": ("vit_small_patch16_rope_224", {**SIZES, "rope_rotate_half": True}),
     "rotary in sections": (
         "vit_small_patch16_rope_224",
         {**SIZES, "rope_type": "mrope", "rope_grid_indexing": "ij", "rope_mrope_section": SECTIONS},
@@ -91,7 +91,7 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
         "eva02_tiny_patch14_224",
         {**FOURTEEN, "init_values": 0.5, "attn_only_layer_scale": True},
     ),
-    "rotary, norm of what heads find": ("eva02_tiny_patch14_224", {**FOURTEEN, "scale_attn_inner": True}),
+    "rotary, norm of the heads' output": ("eva02_tiny_patch14_224", {**FOURTEEN, "scale_attn_inner": True}),
     "rotary, grouped queries": (
         "vit_small_patch16_rope_224",
         {**SIZES, "num_heads": 4, "num_kv_heads": 2, "qkv_fused": False},
@@ -101,11 +101,11 @@ WORKING: dict[str, tuple[str, dict[str, Any]]] = {
     "BEiT v2": ("beitv2_base_patch16_224", SIZES),
     "relative positions": ("vit_relpos_small_patch16_224", SIZES),
     "relative positions, class token": ("vit_relpos_medium_patch16_cls_224", SIZES),
-    "relative positions, by a network": ("vit_relpos_small_patch16_224", {**SIZES, "rel_pos_type": "mlp"}),
+    "relative positions from a network": ("vit_relpos_small_patch16_224", {**SIZES, "rel_pos_type": "mlp"}),
     "relative positions, shared": ("vit_srelpos_small_patch16_224", SIZES),
     "relative positions, post-norm": ("vit_relpos_base_patch32_plus_rpn_256", {**SIZES, "img_size": 64}),
 }
-# timm's name: why it takes no prompt tokens.
+# A model of timm: part of the reason why it takes no prompt tokens.
 REFUSED = {
     "samvit_base_patch16": "attention stays within windows",
     "swin_tiny_patch4_window7_224": "attention stays within windows",
@@ -117,20 +117,20 @@ REFUSED = {
     "levit_128": "from stage to stage",
     "tnt_s_patch16_224": "within each patch",
     "xcit_nano_12_p16_224": "filter the patches",
-    "convit_tiny": "function of the patches' places",
+    "convit_tiny": "function of the patches' positions",
     "crossvit_9_240": "two sequences",
     "nest_tiny": "within blocks of the image",
-    "volo_d1_224": "around each place",
-    "convnext_atto": "no sequence of tokens",
+    "volo_d1_224": "around each position",
+    "convnext_atto": "a convolutional network",
     "swinv2_tiny_window8_256": "attention stays within windows",
     "swinv2_cr_tiny_224": "attention stays within windows",
     "gcvit_xxtiny": "attention stays within windows",
     "davit_tiny": "attention stays within windows",
     "pvt_v2_b0": "from stage to stage",
     "coat_tiny": "from stage to stage",
-    "mixer_s32_224": "mixes tokens by their places",
-    "resnet18": "no sequence of tokens",
-    "fastvit_t8": "convolutional network",
+    "mixer_s32_224": "mixes tokens by position",
+    "resnet18": "a ResNet",
+    "fastvit_t8": "most of it is a convolutional network",
 }
 
 
@@ -147,12 +147,12 @@ def model(name: str) -> Any:
 
 @cache
 def tokens_of(name: str) -> ImageTokens:
-    """The same as prompts see it."""
+    """The same model, opened for prompts."""
     return ImageTokens(model(name))
 
 
 def strengthened(made: Any) -> Any:
-    """Random weights at which every part of a model matters, in float64."""
+    """Random float64 weights with which every part changes the output."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in made.double().named_parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -163,9 +163,9 @@ def strengthened(made: Any) -> Any:
 
 
 def by_hooks(made: Any, images: Tensor, tokens: Mapping[int, Tensor], *, strip: bool = True) -> Tensor:
-    """The library's own forward with prompts (P, D) in the sequence, put in and taken out by hooks on its blocks.
+    """The library's own forward with prompts (P, D) in the sequence, inserted and removed by hooks on its blocks.
 
-    Positions are mended in the library's own places: a rotation skips the prompts, a bias has zeros for them.
+    The library's positions are adapted: a rotation skips the prompts, a bias has zeros for them.
     """
     held, lead = len(tokens[0]), 0 if type(made).__name__ == "Cait" else made.num_prefix_tokens
     made = copy.deepcopy(made)
@@ -186,9 +186,9 @@ def by_hooks(made: Any, images: Tensor, tokens: Mapping[int, Tensor], *, strip: 
         for layer, block in enumerate(made.blocks):
             if layer in tokens:
                 hooks.enter_context(block.register_forward_pre_hook(enter(layer), with_kwargs=True))
-            _mend(block.attn if hasattr(block, "attn") else None, lead, held)
+            _adapt_positions(block.attn if hasattr(block, "attn") else None, lead, held)
         for shared in (getattr(made, "rel_pos_bias", None), getattr(made, "shared_rel_pos", None)):
-            _mend_shared(shared, lead, held)
+            _adapt_bias(shared, lead, held)
         if strip:
             last = made.blocks[-1]
             hooks.enter_context(
@@ -197,18 +197,18 @@ def by_hooks(made: Any, images: Tensor, tokens: Mapping[int, Tensor], *, strip: 
         return made(images)
 
 
-def _mend(attention: Any, lead: int, held: int) -> None:
-    """Make a layer's positions skip the prompts."""
+def _adapt_positions(attention: Any, lead: int, held: int) -> None:
+    """Let a layer's positions skip the prompts."""
     if hasattr(attention, "num_prefix_tokens"):
         attention.num_prefix_tokens = lead + held
     if getattr(attention, "relative_position_bias_table", None) is not None:
         own = attention._get_rel_pos_bias
         attention._get_rel_pos_bias = lambda: _room(own(), lead, held)
-    _mend_shared(getattr(attention, "rel_pos", None), lead, held)
+    _adapt_bias(getattr(attention, "rel_pos", None), lead, held)
 
 
-def _mend_shared(bias: Any, lead: int, held: int) -> None:
-    """Make a module that gives a bias leave room for the prompts."""
+def _adapt_bias(bias: Any, lead: int, held: int) -> None:
+    """Let a module's bias leave room for the prompts."""
     if hasattr(bias, "get_bias"):
         own = bias.get_bias
         bias.get_bias = lambda: _room(own(), lead, held)
@@ -218,8 +218,32 @@ def _mend_shared(bias: Any, lead: int, held: int) -> None:
 
 
 def _room(bias: Tensor, lead: int, held: int) -> Tensor:
-    """Zeros for prompts behind the leading tokens, entry by entry."""
+    """A bias with zeros for prompts after the leading tokens."""
     count = bias.shape[-1]
     wide = F.pad(bias, (0, held, 0, held))
     order = [*range(lead), *range(count, count + held), *range(lead, count)]
     return wide[..., order, :][..., order]
+
+
+def images_for(made: Any, count: int = 3, side: int = 0) -> Tensor:
+    side = side or made.pretrained_cfg["input_size"][-1]
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def prompts_for(made: Any, *lengths: int, images: int = 0) -> dict[int, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(images, n, made.embed_dim) if images else (n, made.embed_dim) for n in lengths]
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return dict(enumerate(each.requires_grad_() for each in drawn))
+
+
+def assert_same(a: Tensor, b: Tensor, prompts: dict[int, Tensor]) -> None:
+    """Two results agree up to rounding in values and in the prompts' gradients, which are not zero."""
+    assert a.shape == b.shape
+    assert torch.allclose(a, b, rtol=1e-9, atol=1e-9 * float(b.detach().abs().max()))
+    ours, theirs = (torch.autograd.grad(x.sin().sum(), list(prompts.values())) for x in (a, b))
+    largest = max(float(other.abs().max()) for other in theirs)
+    assert largest > 1e-6
+    for mine, other in zip(ours, theirs, strict=True):
+        assert other.any()
+        assert torch.allclose(mine, other, rtol=1e-7, atol=1e-7 * largest)

@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.backbones.lm_texts import OTHERS
 from vlprompt.backbones.clip import Clip
+from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.data.transforms import Preprocess
 
 LENGTH = 20
-SLOT_WORDS = ("red", "blue", "green")  # one token each in every tokenizer here: learned vectors take their places
+SLOT_WORDS = ("red", "blue", "green")  # one token each in every tokenizer here; learned vectors replace them
 WORDS = (*SLOT_WORDS, *("x", "cat", "grey", "owl", "a", "very", "old", "steam", "train", "dog", "photo", "of", "."))
 
 VIT = {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
@@ -31,7 +33,7 @@ SHORT = {**TEXT, "vocab_size": len(WORDS) + 4}  # for the small tokenizers below
 
 @dataclass(frozen=True)
 class Family:
-    """How to build one kind of model, and the way its texts should take."""
+    """How to build one kind of model, and the expected text path."""
 
     model: Callable[[Path], nn.Module]
     tokenizer: Callable[[Path], Any]
@@ -128,7 +130,7 @@ FAMILIES = {
     "length first": Family(edited(clip(), length_first), simple),
     "worldwide": Family(clip({**SHORT, "pool_type": "eos", "eos_id": 2}), XLM),
     "worldwide mt5": Family(clip({**SHORT, "pool_type": "eos", "eos_id": 2}), MT5),
-    "length first, both ways": Family(
+    "length first, not causal": Family(
         edited(clip({**TEXT, **BOTH_WAYS}), length_first), simple, "whole text: its attention is not causal"
     ),
     "mobile": Family(custom({**TEXT, **BOTH_WAYS}), simple, "whole text: its attention is not causal"),
@@ -145,7 +147,7 @@ FAMILIES = {
     "causal, read last": Family(
         custom({**TEXT, "pool_type": "last"}), simple, "whole text: its text is read out by 'last', not at end-of-text"
     ),
-    "own attention": Family(
+    "query and key norms": Family(
         custom({**TEXT, "qk_norm": True}), simple, "whole text: its blocks have their own kind of attention"
     ),
     "coca": Family(coca, simple, "whole text: a class embedding at the end reads the whole text"),
@@ -179,7 +181,7 @@ def strengthened(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Built:
-    """A model of a family as the library has it, and ways to wrap it."""
+    """The library's model of a family, and ways to wrap it."""
 
     family: Family
     model: Any
@@ -196,7 +198,7 @@ class Built:
         return int(self.tokens.context_length)
 
     def texts(self, texts: list[str], vectors: Tensor | None = None, model: Any = None) -> Tensor:
-        """The library's own features of texts; with vectors (3, D), the slot words have these as embeddings."""
+        """The library's own features of texts; vectors (3, D) replace the embeddings of the slot words."""
         model = model or self.model
         said = _Text(model)
         tower = getattr(model, "text", model)
@@ -241,5 +243,28 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
 
 @pytest.fixture(params=FAMILIES)
 def built(request: pytest.FixtureRequest, build: Callable[[str], Built]) -> Built:
-    """Every family in turn."""
+    """Every family, one at a time."""
     return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def other_lm(tiny_lm: Callable[[str], LanguageModel]) -> Callable[[str], LanguageModel]:
+    """A random model of another architecture, with BERT's tokenizer."""
+    import transformers
+
+    made: dict[str, LanguageModel] = {}
+
+    def make(name: str) -> LanguageModel:
+        if name not in made:
+            kind = getattr(transformers, name)
+            config = kind.config_class(vocab_size=300, **OTHERS[name])
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(5)
+                model = kind(config)
+                for parameter in model.parameters():
+                    parameter.data += torch.randn_like(parameter) * 0.1
+            tokenizer = tiny_lm("bert").vocabulary.tokenizer
+            made[name] = LanguageModel(model, tokenizer, "causal" if "Causal" in name else "masked", name=name)
+        return made[name]
+
+    return make

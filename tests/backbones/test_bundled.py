@@ -1,4 +1,4 @@
-"""The bundled CLIP: what it knows, how well it does, and what happens to a damaged folder."""
+"""The bundled CLIP: its vocabulary, its accuracy, and errors for damaged folders."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def tiny() -> tuple[Any, frozenset[int]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A compact folder of a very small model that knows five of thirty tokens."""
+    """A compact folder of a very small model that was trained on five of thirty tokens."""
     torch.manual_seed(1)
     tensors = {name: tensor.half() for name, tensor in open_clip.CLIP(**CONFIG["model_cfg"]).state_dict().items()}
     ids = torch.tensor([2, 3, 11, 28, 29], dtype=torch.int32)
@@ -67,10 +67,10 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255, torch.from_numpy(data.target)
 
 
-def test_it_reads_handwriting_it_has_never_seen(tiny: tuple[Any, frozenset[int]]) -> None:
+def test_it_classifies_handwritten_digits_zero_shot(tiny: tuple[Any, frozenset[int]]) -> None:
     model, known = tiny
     tokens = open_clip.get_tokenizer("ViT-B-32")([f"a photo of the digit {name}." for name in NAMES])
-    assert set(tokens.flatten().tolist()) - {0} <= known  # 0 fills up behind end-of-text
+    assert set(tokens.flatten().tolist()) - {0} <= known  # 0 is padding
     images, labels = digits()
     config = model.visual.preprocess_cfg
     images = (images - torch.tensor(config["mean"])[:, None, None]) / torch.tensor(config["std"])[:, None, None]
@@ -79,7 +79,7 @@ def test_it_reads_handwriting_it_has_never_seen(tiny: tuple[Any, frozenset[int]]
     assert (scores.argmax(1) == labels).double().mean() >= 0.80
 
 
-def test_it_is_small_and_comes_ready_to_use(tiny: tuple[Any, frozenset[int]]) -> None:
+def test_it_is_small_and_ready_to_use(tiny: tuple[Any, frozenset[int]]) -> None:
     model, _ = tiny
     assert sum(file.stat().st_size for file in PACKAGED.iterdir()) <= 8_000_000
     assert not model.training
@@ -87,7 +87,7 @@ def test_it_is_small_and_comes_ready_to_use(tiny: tuple[Any, frozenset[int]]) ->
     assert open_clip.get_model_preprocess_cfg(model)["size"] == [32, 32]
 
 
-def test_words_it_was_not_trained_on_are_told_apart(tiny: tuple[Any, frozenset[int]]) -> None:
+def test_untrained_words_have_the_mean_embedding(tiny: tuple[Any, frozenset[int]]) -> None:
     model, known = tiny
     tokenizer = open_clip.SimpleTokenizer()
     for text in ("a photo of the digit 7.", "a blurry picture of a capital letter b, white on black", "itap of a star"):
@@ -99,7 +99,7 @@ def test_words_it_was_not_trained_on_are_told_apart(tiny: tuple[Any, frozenset[i
     assert not torch.allclose(model.token_embedding.weight[tokenizer.encode("seven")[0]], mean, atol=1e-3)
 
 
-def test_rows_come_back_in_their_places(folder: Path) -> None:
+def test_rows_are_restored_to_their_ids(folder: Path) -> None:
     model, known = load_compact(folder)
     rows = load_file(folder / "open_clip_model.safetensors")["token_embedding.weight"].float()
     assert known == {2, 3, 11, 28, 29}
@@ -109,7 +109,7 @@ def test_rows_come_back_in_their_places(folder: Path) -> None:
     assert open_clip.get_model_preprocess_cfg(model)["interpolation"] == "nearest"
 
 
-def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
+def test_loading_leaves_the_generator_unchanged(folder: Path) -> None:
     before = torch.get_rng_state()
     load_compact(str(folder))
     assert torch.equal(torch.get_rng_state(), before)
@@ -128,8 +128,8 @@ def test_cut_off_weights_are_refused(folder: Path, size: int) -> None:
     assert "it is damaged" in refusal(folder)
 
 
-@pytest.mark.parametrize(("text", "why"), [('{"model_cfg"', "not JSON"), ("\xff", "not JSON"), ("[1]", "JSON object")])
-def test_a_config_that_is_no_config_is_refused(folder: Path, text: str, why: str) -> None:
+@pytest.mark.parametrize(("text", "why"), [('{"model_cfg"', "damaged"), ("\xff", "damaged"), ("[1]", "do not fit")])
+def test_a_damaged_config_is_refused(folder: Path, text: str, why: str) -> None:
     (folder / "open_clip_config.json").write_bytes(text.encode("latin-1"))
     assert why in refusal(folder)
 

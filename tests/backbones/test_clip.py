@@ -1,4 +1,4 @@
-"""Clip: images as the library encodes them, scores, what stays frozen, what is refused."""
+"""Clip: the library's image features and scores, frozen weights, and towers that are refused."""
 
 import copy
 import pickle
@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.backbones.text_towers import Build, error
 from vlprompt.backbones.clip import Clip
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.layout import PromptLayout
+from vlprompt.prompts.context import PromptLayout
 
-Build = Callable[[str], Any]
 TEXTS = ["a photo of a cat.", "red", "a very old train"]
 PREPROCESS = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -25,10 +25,6 @@ PREPROCESS = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def pictures(built: Any, count: int = 2) -> Tensor:
     side = {"resnet": 32, "timm": 160}.get(built, 16)
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def error(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).abs().max() / wanted.abs().max())
 
 
 @pytest.mark.parametrize("name", ["clip", "quick gelu", "resnet", "timm", "clipa", "coca", "siglip"])
@@ -67,7 +63,7 @@ def test_bfloat16_rounds_neither_scale_nor_bias(build: Build, name: str) -> None
     assert torch.equal(half.scores(features, texts), full.scores(features, texts))
 
 
-def test_scale_may_have_a_shape() -> None:
+def test_a_scale_that_is_not_a_scalar() -> None:
     text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     vision = {"image_size": 16, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
     model = open_clip.CLIP(24, vision, text, nonscalar_logit_scale=True, init_logit_bias=-10, init_logit_scale=1.0)
@@ -97,7 +93,7 @@ def test_everything_is_frozen_and_stays_in_evaluation_mode(build: Build) -> None
 
 @pytest.mark.parametrize("name", ["clip", "bert"])
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda clip: pickle.loads(pickle.dumps(clip))])  # noqa: S301
-def test_copies_stand_on_their_own(build: Build, name: str, again: Callable[[Clip], Clip]) -> None:
+def test_copies_are_independent(build: Build, name: str, again: Callable[[Clip], Clip]) -> None:
     clip = build(name).clip()
     wanted, other = clip.encode_texts(TEXTS), again(clip)
     for parameter in clip.parameters():
@@ -113,8 +109,8 @@ def test_sizes(build: Build) -> None:
         assert clip.embed_tokens(torch.tensor([[4, 5]])).shape == (1, 2, width)
 
 
-def test_towers_that_give_their_tokens_too(build: Build) -> None:
-    """With output_tokens a tower returns a pair outside CoCa too."""
+def test_towers_that_also_return_their_tokens(build: Build) -> None:
+    """With output_tokens any tower returns a pair, not only CoCa's."""
     built = build("custom text")
     wanted_text, wanted_image = built.texts(TEXTS), built.model.encode_image(pictures("clip"))
     model = copy.deepcopy(built.model)
@@ -125,7 +121,7 @@ def test_towers_that_give_their_tokens_too(build: Build) -> None:
 
 
 class Bypass(nn.Module):
-    """A text tower that looks its embeddings up by itself, so that nothing can be put in their place."""
+    """A text tower that does not call its embedding table, so that a hook cannot replace embeddings."""
 
     def __init__(self, text: Any) -> None:
         super().__init__()
@@ -156,13 +152,13 @@ def refused(built: Any, tower: nn.Module, length: int = 0) -> str:
 def test_a_tower_that_cannot_take_prompts_is_refused_with_the_reason(build: Build) -> None:
     built = build("custom text")
     text = copy.deepcopy(built.model.text)
-    assert "(Bypass): tokens given as embeddings do not lead to the features" in refused(built, Bypass(text))
+    assert "(Bypass): its features change when the same tokens are given as embeddings" in refused(built, Bypass(text))
     assert "(Headless): it has no table of token embeddings" in refused(built, Headless())
     assert "(TextTransformer): it cannot read rows of 33 tokens" in refused(built, text, 33)
 
 
-def test_a_causal_tower_with_something_in_between_takes_the_general_path(build: Build) -> None:
-    """Its mask says causal, its embeddings are scaled: the self-check must find that out."""
+def test_a_causal_tower_with_extra_steps_uses_the_whole_text(build: Build) -> None:
+    """Its mask is causal, but it scales its embeddings: the check at load time must detect that."""
     built = build("custom text")
     model = copy.deepcopy(built.model)
 
@@ -188,7 +184,7 @@ def test_bad_requests(build: Build) -> None:
         PromptLayout(clip, [], 2)
 
 
-def test_the_table_of_words_says_what_each_row_is(built: Any) -> None:
+def test_the_word_table_has_the_spelling_of_each_row(built: Any) -> None:
     clip = built.clip()
     table, words = clip.word_table()
     assert table.shape == (len(words), clip.text_width)
@@ -198,7 +194,7 @@ def test_the_table_of_words_says_what_each_row_is(built: Any) -> None:
     assert torch.equal(table[piece], clip.embed_tokens(torch.tensor(piece)))
 
 
-def test_words_that_a_model_never_saw_are_not_in_its_table(build: Build) -> None:
+def test_untrained_words_are_not_in_the_word_table(build: Build) -> None:
     clip = build("clip").clip()
     known = frozenset(clip.tokenizer.pieces("a photo of cat"))
     clip.tokenizer = Tokenizer(clip.tokenizer.tokenizer, clip.tokenizer.context_length, known)

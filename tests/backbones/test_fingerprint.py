@@ -52,7 +52,7 @@ def test_the_same_values_under_another_name_or_shape_change_it() -> None:
         fingerprint(holder(a=a.view(2, 2), b=b)),
     ]
     assert len(set(prints)) == 4
-    assert fingerprint(holder(b=b, a=a)) == prints[0]  # the order of registration is no fact about the weights
+    assert fingerprint(holder(b=b, a=a)) == prints[0]  # the order of registration does not matter
     assert fingerprint(holder(a=torch.tensor(3), b=torch.zeros(0), c=torch.tensor([True]))) not in prints
 
 
@@ -63,7 +63,7 @@ def test_precision_does_not_change_it(build: Callable[[str], Any]) -> None:
 
 
 def test_it_is_the_same_in_every_process_and_on_every_machine() -> None:
-    """Stored features and checkpoints are found by it; to change it is to lose them."""
+    """Stored features and checkpoints are identified by it; a change would invalidate them."""
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     for number, tensor in enumerate(module.state_dict().values()):
         tensor.copy_(torch.arange(tensor.numel()).reshape(tensor.shape) + number)

@@ -1,4 +1,4 @@
-"""Language models are opened by name, and what cannot be used is refused in one line."""
+"""Loading of language models by name, and one-line errors for unusable ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.lm_inputs import Row, Sequences
 from vlprompt.backbones.lm_loading import load_lm
-from vlprompt.backbones.sequences import Row, Sequences
 from vlprompt.errors import UsageError, VlpromptError
 
 
@@ -27,11 +27,11 @@ def test_a_folder_gives_the_same_model(name: str, make_lm: Callable[..., Languag
     torch.testing.assert_close(again.scores(texts, words), lm.scores(texts, words))
 
 
-def test_what_is_no_folder_or_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no config\.json"):
+def test_a_missing_config_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"contains no config\.json"):
         load_lm(f"local-dir:{tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(UsageError, match="does not say what it was trained to do; give kind"):
+    with pytest.raises(UsageError, match="does not state what it was trained to do; give kind"):
         load_lm(f"local-dir:{tmp_path}")
     with pytest.raises(UsageError, match="did you mean 'masked'"):
         load_lm(f"local-dir:{tmp_path}", kind="mask")
@@ -56,7 +56,7 @@ def test_damaged_weights_are_one_line(make_lm: Callable[..., LanguageModel], tmp
 def test_a_model_without_a_trained_head_is_refused(make_lm: Callable[..., LanguageModel], tmp_path: Path) -> None:
     name = saved(make_lm("bert"), tmp_path)
     make_lm("bert").model.base_model.save_pretrained(tmp_path)
-    with pytest.raises(VlpromptError, match=r"holds no weights for cls\..+ not trained as a masked language model"):
+    with pytest.raises(VlpromptError, match=r"contains no weights for cls\..+ not trained as a masked language model"):
         load_lm(name, kind="masked")
 
 

@@ -1,4 +1,4 @@
-"""Opening backbones by name: what works, and one clear line for what does not."""
+"""Loading of backbones by name, and one-line errors."""
 
 import json
 import shutil
@@ -39,12 +39,12 @@ def save(folder: Path, model: Any, model_cfg: dict[str, Any] = MODEL, **pixels: 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model as open_clip saves it."""
+    """A folder in open_clip's format."""
     return save(tmp_path / "model", small())
 
 
 def refusal(*args: str, kind: type[VlpromptError] = VlpromptError, **options: Any) -> str:
-    """The one line that a request is refused with."""
+    """The error of a refused request, which is one line."""
     with pytest.raises(kind) as caught:
         load_clip(*args, **options)
     assert "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_images_that_are_not_square_are_refused(tmp_path: Path) -> None:
     assert "images of [16, 32] pixels; only square ones" in refusal(f"local-dir:{folder}", "random")
 
 
-def test_random_weights_are_reproducible_and_leave_the_global_generator_alone(folder: Path) -> None:
+def test_random_weights_are_reproducible_and_leave_the_generator_unchanged(folder: Path) -> None:
     clips = []
     for seed, tag in enumerate(("random", "random", "")):
         torch.manual_seed(seed)
@@ -90,7 +90,7 @@ def test_random_weights_are_reproducible_and_leave_the_global_generator_alone(fo
 def test_a_model_of_open_clip_with_a_file_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16", MODEL)
     save_file(small(3).state_dict(), tmp_path / "mine.safetensors")
-    clip = load_clip("ViT-B/16", str(tmp_path / "mine.safetensors"))  # OpenAI's spelling is understood
+    clip = load_clip("ViT-B/16", str(tmp_path / "mine.safetensors"))  # OpenAI's spelling is accepted
     assert clip.name.startswith("ViT-B-16/")
     assert torch.equal(clip.model.text_projection, small(3).text_projection)
     torch.save(small().state_dict(), tmp_path / "mine.pt")
@@ -101,7 +101,7 @@ def test_a_model_of_open_clip_with_a_file_of_weights(tmp_path: Path, monkeypatch
 def test_weights_get_the_activation_they_were_trained_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, quick: bool
 ) -> None:
-    """open_clip alone runs "ViT-B-16" with OpenAI's weights through the wrong GELU, with a warning."""
+    """open_clip alone runs "ViT-B-16" with OpenAI's weights with the wrong GELU and only warns."""
     save_file(small().state_dict(), tmp_path / "w.safetensors")
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16", MODEL)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(tmp_path / "w.safetensors"))
@@ -118,7 +118,7 @@ def test_tiny_is_the_bundled_model(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert (clip.name, clip.precision, clip.preprocess.size) == ("tiny", precision, 16)
     assert clip.dtype is {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert clip.tokenizer.context_length == 16  # the model's, though its tokenizer goes to 77
-    with pytest.warns(VlpromptWarning, match="never seen 'cat'"):
+    with pytest.warns(VlpromptWarning, match="not trained on 'cat'"):
         assert clip.encode_texts(["a photo of a cat"]).dtype is torch.float32
 
 
@@ -135,17 +135,17 @@ def test_a_hugging_face_tower_from_a_folder(tmp_path: Path, build: Callable[[str
     assert clip.tokenizer.context_length == 20  # the tower has 40 positions, open_clip pads to 20
 
 
-def test_unknown_names_come_with_the_nearest() -> None:
+def test_unknown_names_are_refused_with_the_nearest_names() -> None:
     assert "unknown backbone 'ViT-B-61'; did you mean 'ViT-B-16'?" in refusal("ViT-B-61", "openai", kind=UsageError)
     assert "unknown backbone 'tiney'; did you mean 'tiny'?" in refusal("tiney", kind=UsageError)
     assert "did you mean 'openai'?" in refusal("ViT-B-16", "opnai", kind=UsageError)
     assert "needs weights: give pretrained as one of openai," in refusal("ViT-B-16", kind=UsageError)
 
 
-def test_combinations_that_make_no_sense(folder: Path) -> None:
-    assert "'tiny' brings its own weights" in refusal("tiny", "openai", kind=UsageError)
-    assert "brings its own weights" in refusal(f"local-dir:{folder}", "openai", kind=UsageError)
-    assert "brings its own weights" in refusal("hf-hub:org/repo", "openai", kind=UsageError)
+def test_contradicting_options_are_refused(folder: Path) -> None:
+    assert "'tiny' contains its own weights" in refusal("tiny", "openai", kind=UsageError)
+    assert "contains its own weights" in refusal(f"local-dir:{folder}", "openai", kind=UsageError)
+    assert "contains its own weights" in refusal("hf-hub:org/repo", "openai", kind=UsageError)
     assert "unknown precision 'fp8'" in refusal(f"local-dir:{folder}", precision="fp8", kind=UsageError)
 
 
@@ -161,10 +161,10 @@ def damage(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no folder": (shutil.rmtree, "holds no open_clip_config.json"),
-    "no config": (lambda f: (f / "open_clip_config.json").unlink(), "holds no open_clip_config.json"),
+    "no folder": (shutil.rmtree, "contains no open_clip_config.json"),
+    "no config": (lambda f: (f / "open_clip_config.json").unlink(), "contains no open_clip_config.json"),
     "no weights": (lambda f: (f / "open_clip_model.safetensors").unlink(), "never pickle"),
-    "damaged weights": (damage, "check that it is whole"),
+    "damaged weights": (damage, "check that it is complete"),
     "weights that are none": (lambda f: (f / "open_clip_model.safetensors").write_text("hello"), "could not be loaded"),
     "damaged config": (lambda f: (f / "open_clip_config.json").write_text("{"), "could not be loaded"),
     "foreign config": (lambda f: (f / "open_clip_config.json").write_text('{"a": 1}'), "missing 'model_cfg'"),
@@ -194,24 +194,24 @@ def test_a_pickle_is_never_read(folder: Path) -> None:
     assert "never pickle" in refusal(f"local-dir:{folder}")
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_an_unavailable_device_is_refused() -> None:
     assert "device 'abacus' cannot be used here" in refusal("tiny", device="abacus", kind=UsageError)
     if not torch.cuda.is_available():
         assert "device 'cuda' cannot be used here" in refusal("tiny", device="cuda", kind=UsageError)
 
 
 @pytest.mark.parametrize("request_", [("ViT-B-32", "laion2b_s34b_b79k"), ("hf-hub:org/repo",)], ids=str)
-def test_what_must_be_downloaded_is_one_clear_line_without_a_network(
+def test_a_download_without_a_network_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, request_: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert "check the network" in refusal(*request_)
-    assert not caplog.records  # open_clip logs the same again
+    assert not caplog.records  # open_clip would log the same
 
 
 def test_a_repository_without_weights_is_not_left_random(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """open_clip warns and goes on with random weights."""
+    """open_clip only warns and uses random weights."""
     (tmp_path / "config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": PIXELS}))
 
     def fetch(_: str, filename: str | None = None, **__: Any) -> str:

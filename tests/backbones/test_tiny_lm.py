@@ -1,4 +1,4 @@
-"""The bundled language model: what it is asserted to know, its mirror image, and that it says what it is."""
+"""The bundled language model: its zero-shot accuracy, its README, and errors."""
 
 from dataclasses import replace
 from importlib.resources import files
@@ -10,7 +10,8 @@ import torch
 import vlprompt as vp
 from vlprompt.backbones.lm import LanguageModel
 from vlprompt.cloze import HardPrompt, HardPromptConfig
-from vlprompt.data import Task, catalog
+from vlprompt.data import catalog
+from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError
 
 FOLDER = Path(str(files("vlprompt.backbones") / "tiny_lm"))
@@ -32,16 +33,14 @@ def accuracy(lm: LanguageModel, task: Task, template: str, words: tuple[tuple[st
     return vp.evaluate(learner, task, ("top1",)).metrics["top1"]
 
 
-def test_it_tells_good_from_bad_without_training_and_the_mirror_image_under_swapped_words(
-    tiny: LanguageModel, task: Task
-) -> None:
-    """A falling loss proves nothing of such a model; these figures do. Chance is 50 %, its deviation 2 points."""
+def test_it_separates_good_from_bad_without_training_and_swaps_with_the_words(tiny: LanguageModel, task: Task) -> None:
+    """A falling loss would prove nothing; accuracies do. Chance is 50 %, its deviation 2 points."""
     for template in task.templates:
         right = accuracy(tiny, task, template, RIGHT)
         assert right > 0.75, template
         assert accuracy(tiny, task, template, SWAPPED) == pytest.approx(1 - right, abs=1e-9)
         assert accuracy(tiny, task, template, (("bad",), ("good",))) > 0.75, template
-        assert 0.42 < accuracy(tiny, task, template, (("dog",), ("cat",))) < 0.58, "words beside the point"
+        assert 0.42 < accuracy(tiny, task, template, (("dog",), ("cat",))) < 0.58, "unrelated words"
 
 
 def test_the_task_shares_no_text_with_another_split_and_has_half_of_each_class(task: Task) -> None:
@@ -52,7 +51,7 @@ def test_the_task_shares_no_text_with_another_split_and_has_half_of_each_class(t
     assert sum(example.label for example in task.test) == 300
 
 
-def test_it_is_small_and_honest(tiny: LanguageModel) -> None:
+def test_it_is_small_and_states_its_limits(tiny: LanguageModel) -> None:
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 3 * 2**20
     readme = (FOLDER / "README.md").read_text()
     assert "made-up language" in readme
@@ -70,11 +69,11 @@ def test_it_takes_every_kind_of_prompt(tiny: LanguageModel, task: Task) -> None:
         (vp.cloze.PTuningV2, vp.cloze.PTuningV2Config(length=3)),
     ):
         learner = kind.for_task(tiny, few, config)  # type: ignore[attr-defined]
-        vp.fit(learner, few, replace(vp.cloze.prompt_tuning.recipe(), epochs=1, batch_size=4))
+        vp.fit(learner, few, replace(vp.cloze.prompt_tuning.RECIPE, epochs=1, batch_size=4))
         assert vp.evaluate(learner, few).scores.isfinite().all()
 
 
-def test_a_word_it_does_not_have_is_refused(tiny: LanguageModel) -> None:
+def test_a_word_outside_its_vocabulary_is_refused(tiny: LanguageModel) -> None:
     with pytest.raises(UsageError, match="' computer' of class 'no' is not in the vocabulary of tiny"):
         HardPrompt(tiny, ["no", "yes"], HardPromptConfig(words=(("computer",), ("great",))))
 

@@ -1,4 +1,4 @@
-"""Tokenizer: rows as the library's own tokenizer makes them, and clear lines for what it would cut off silently."""
+"""Tokenizer: the library's own rows, and errors where the library truncates silently."""
 
 import warnings
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def wrap(build: Callable[[str], Any]) -> Callable[[str], Tokenizer]:
         ("bert", [1], [2], 0),  # [CLS] and [SEP]
         ("worldwide mt5", [], [2], 0),  # no start-of-text
         ("siglip", [], [0], 0),  # padding is end-of-text
-        ("clipa", [1], [0], 0),  # [SEP] is struck out
+        ("clipa", [1], [0], 0),  # [SEP] is removed
     ],
 )
 def test_special_tokens_are_found(wrap: Any, name: str, lead: list[int], tail: list[int], pad: int) -> None:
@@ -40,7 +40,7 @@ def test_special_tokens_are_found(wrap: Any, name: str, lead: list[int], tail: l
 
 @pytest.mark.parametrize("name", ["clip", "clip of 77 tokens", "bert", "worldwide mt5", "siglip", "clipa"])
 def test_rows_are_the_librarys(build: Any, wrap: Any, name: str) -> None:
-    built, texts = build(name), [*TEXTS, " ".join(["cat"] * 18)]  # the last just fits
+    built, texts = build(name), [*TEXTS, " ".join(["cat"] * 18)]  # the last one just fits
     got, wanted = wrap(name)(texts), built.tokens(texts, context_length=built.length)
     fits = [i for i, text in enumerate(texts) if len(wrap(name).pieces(text)) + 2 <= built.length]
     assert len(fits) >= len(TEXTS)
@@ -49,23 +49,23 @@ def test_rows_are_the_librarys(build: Any, wrap: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("clip", 32), ("siglip", 31), ("clipa", 32), ("worldwide mt5", 31)])
-def test_a_text_that_is_too_long_is_refused_and_not_cut(wrap: Any, name: str, count: int) -> None:
-    with pytest.raises(UsageError, match=rf"'{LONG}' makes {count} tokens with its prompt, the text tower takes 20"):
+def test_a_long_text_is_refused_and_not_truncated(wrap: Any, name: str, count: int) -> None:
+    with pytest.raises(UsageError, match=rf"'{LONG}' has {count} tokens with its prompt, the text tower accepts 20"):
         wrap(name)(["cat", LONG])
 
 
 def test_the_longest_text_has_room_for_its_end(wrap: Any) -> None:
-    """Where end-of-text is the padding, a text of context length would lose it."""
+    """If end-of-text is the padding, a text of context length would lose it."""
     tokenizer = wrap("siglip")
     tokenizer([" ".join(["cat"] * 19)])
-    with pytest.raises(UsageError, match="makes 21 tokens"):
+    with pytest.raises(UsageError, match="has 21 tokens"):
         tokenizer([" ".join(["cat"] * 20)])
 
 
-def test_unknown_words_are_warned_about_once() -> None:
+def test_untrained_words_cause_one_warning() -> None:
     raw = open_clip.SimpleTokenizer()
     tokenizer = Tokenizer(raw, 20, frozenset(raw.encode("a photo of x .")))
-    with pytest.warns(VlpromptWarning, match="never seen 'xy', 'lo', 'phone'; it") as caught:
+    with pytest.warns(VlpromptWarning, match="not trained on 'xy', 'lo', 'phone' and") as caught:
         tokenizer(["a photo of a xylophone.", "xylophone xylophone"])
     assert len(caught) == 1
     with warnings.catch_warnings():
@@ -75,14 +75,14 @@ def test_unknown_words_are_warned_about_once() -> None:
         tokenizer(["zebra"])
 
 
-def test_finding_the_special_tokens_warns_of_nothing() -> None:
+def test_finding_the_special_tokens_causes_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Tokenizer(open_clip.SimpleTokenizer(), 20, frozenset())
 
 
-def test_words_inside_a_text_may_read_differently() -> None:
-    """As in RoBERTa's vocabulary, where a word after a space is another token than the first word."""
+def test_words_inside_a_text_may_have_other_ids() -> None:
+    """As in RoBERTa's vocabulary, where a word after a space is not the token of a first word."""
 
     class Spaced:
         def encode(self, text: str) -> list[int]:
@@ -112,11 +112,11 @@ def test_a_tokenizer_that_pads_elsewhere_is_refused() -> None:
             rows = [[1, *self.encode(text), 2][:context_length] for text in texts]
             return torch.tensor([[0] * (context_length - len(row)) + row for row in rows])
 
-    with pytest.raises(VlpromptError, match="PadsInFront does not put its special tokens around the words"):
+    with pytest.raises(VlpromptError, match="PadsInFront does not place its special tokens around the words"):
         Tokenizer(PadsInFront(), 20)
 
 
-def test_words_are_written_out(wrap: Any) -> None:
+def test_tokens_are_spelled(wrap: Any) -> None:
     for name in ("clip", "bert"):
         tokenizer = wrap(name)
         assert [tokenizer.word(piece) for piece in tokenizer.pieces("steam train")] == ["steam", "train"]

@@ -1,4 +1,4 @@
-"""AugMix against the published order of draws, restated with numpy's global stream and torchvision's normalisation."""
+"""AugMix against the published order of random draws, written again with torchvision's normalisation."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def noise(size: int, seed: int) -> Image.Image:
 
 
 def published_operation(number: int, image: Image.Image, stream: RandomState) -> Image.Image:
-    """Operation `number` of the published list, severity 1, written as a table of what it does to the pixels."""
+    """Operation `number` of the published list, severity 1, written as a table of its effects on the pixels."""
     side, bilinear = image.width, Image.Resampling.BILINEAR
 
     def level(most: float) -> float:
@@ -43,7 +43,7 @@ def test_operations_are_the_published_ones(number: int) -> None:
         ours, theirs = RandomState(seed), RandomState(seed)
         got = OPERATIONS[number](noise(96, seed), ours)
         assert got.tobytes() == published_operation(number, noise(96, seed), theirs).tobytes()
-        assert ours.uniform() == theirs.uniform(), "it drew another number of times"
+        assert ours.uniform() == theirs.uniform(), "it made another number of draws"
 
 
 def test_mixing_is_the_published_mix_of_normalised_images() -> None:
@@ -65,7 +65,7 @@ def test_mixing_is_the_published_mix_of_normalised_images() -> None:
         assert torch.allclose(normalised(augmix(image, RandomState(seed))), wanted, atol=1e-5)
 
 
-def test_the_global_stream_is_left_alone() -> None:
+def test_the_global_random_state_is_not_changed() -> None:
     before = np.random.get_state()[1].copy()
     augmix(noise(20, 1), RandomState(3))
     assert np.array_equal(before, np.random.get_state()[1])

@@ -37,7 +37,7 @@ CLASSES = {"a": 0, "b": 1}
 
 
 def eurosat(root: Path) -> Path:
-    """The smallest thing that passes for EuroSAT."""
+    """The smallest folder with EuroSAT's layout."""
     place = root / "eurosat"
     (place / "2750").mkdir(parents=True)
     rows = [[f"{name}/1.jpg", label, name] for name, label in CLASSES.items()]
@@ -46,7 +46,7 @@ def eurosat(root: Path) -> Path:
     return place
 
 
-def test_knows_the_data_sets_of_the_papers() -> None:
+def test_the_catalogue_has_the_data_sets_of_the_papers() -> None:
     assert catalog.names() == sorted(PUBLISHED + SEVERAL_DOMAINS + BY_DOMAIN + VISUAL + TEXTS)
 
 
@@ -148,7 +148,7 @@ def test_every_descriptor_of_texts_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in ("digits", "digits-c")])
 @pytest.mark.filterwarnings("error")
-def test_says_exactly_what_is_missing_and_where_to_get_it(tmp_path: Path, name: str) -> None:
+def test_errors_name_what_is_missing_and_where_to_get_it(tmp_path: Path, name: str) -> None:
     known = catalog.describe(name)
     with pytest.raises(VlpromptError) as caught:
         catalog.load_task(name, tmp_path)
@@ -162,14 +162,14 @@ def test_says_exactly_what_is_missing_and_where_to_get_it(tmp_path: Path, name: 
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names_get_the_nearest() -> None:
+def test_unknown_names_are_errors_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'caltech_101'; did you mean 'caltech101'.*from_folder"):
         catalog.load_task("caltech_101")
     with pytest.raises(UsageError, match=r"unknown data set '../digits'"):
         catalog.describe("../digits")
 
 
-def test_takes_the_folder_above_or_the_data_sets_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_may_be_the_folder_above_or_the_data_sets_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = eurosat(tmp_path)
     renamed = eurosat(tmp_path / "copy").rename(tmp_path / "my_eurosat")
     monkeypatch.chdir(place)
@@ -183,19 +183,19 @@ def test_takes_the_folder_above_or_the_data_sets_own(tmp_path: Path, monkeypatch
         assert catalog.load_task("eurosat") == tasks[0]
 
 
-def test_warns_of_data_that_differ_from_the_published(tmp_path: Path) -> None:
+def test_warns_about_data_that_differ_from_the_published(tmp_path: Path) -> None:
     eurosat(tmp_path)
     with pytest.warns(VlpromptWarning) as caught:
         catalog.load_task("eurosat", tmp_path)
     assert [str(each.message) for each in caught] == [
         "eurosat: train has 2 examples where 13500 were published, val has 2 examples where 5400 were published, "
         "test has 2 examples where 8100 were published, it has 2 classes where 10 were published; "
-        "figures cannot be compared with published ones"
+        "results cannot be compared with published ones"
     ]
 
 
-def test_says_what_is_there_in_place_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(VlpromptError, match=r"missing folder .*nowhere/eurosat \(.*nowhere is not there either\)"):
+def test_errors_name_the_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(VlpromptError, match=r"missing folder .*nowhere/eurosat \(.*nowhere is missing too\)"):
         catalog.load_task("eurosat", tmp_path / "nowhere")
     with pytest.raises(VlpromptError, match=r"missing folder .*eurosat \(it holds no such folder\)"):
         catalog.load_task("eurosat", tmp_path)
@@ -208,7 +208,7 @@ def test_digits_need_no_folder() -> None:
     assert catalog.load_task("digits").split_hash == task.split_hash
 
 
-def test_each_reader_is_wired_to_its_layout(tmp_path: Path) -> None:
+def test_each_descriptor_has_the_reader_of_its_layout(tmp_path: Path) -> None:
     names = "".join(f"n{i} name {i}\n" for i in range(3))
     layouts = {
         "imagenet": ["images/train/n0", "images/val/n0"],

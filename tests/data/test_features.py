@@ -23,7 +23,7 @@ TRAIN, TEST = transforms.train_transform(PREPROCESS), transforms.test_transform(
 
 
 class Encoder:
-    """A small frozen network that counts what it is asked."""
+    """A small frozen network that records the sizes of its batches."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def test_rows_do_not_depend_on_what_was_stored_before(ten_images: Ten, tmp_path:
     assert torch.equal(store.get(encoder, "clip", TEST, files, examples[::-1], batch_size=4), whole.flip(0))
 
 
-def test_spaces_transforms_and_contents_are_kept_apart(store: FeatureStore, ten_images: Ten, draw_image: Draw) -> None:
+def test_encoders_transforms_and_contents_are_separate(store: FeatureStore, ten_images: Ten, draw_image: Draw) -> None:
     files, examples = ten_images
     encoder = Encoder()
     store.get(encoder, "clip", TEST, files, examples, batch_size=10)
@@ -85,7 +85,7 @@ def test_spaces_transforms_and_contents_are_kept_apart(store: FeatureStore, ten_
     assert changed.exists()
 
 
-def test_moved_files_are_known_by_their_content(store: FeatureStore, ten_images: Ten, tmp_path: Path) -> None:
+def test_moved_files_are_found_by_their_content(store: FeatureStore, ten_images: Ten, tmp_path: Path) -> None:
     files, examples = ten_images
     encoder = Encoder()
     features = store.get(encoder, "clip", TEST, files, examples)
@@ -122,11 +122,11 @@ def test_an_image_that_occurs_twice_is_encoded_once(store: FeatureStore, ten_ima
 def test_cached_views_are_rows_of_their_own(store: FeatureStore, ten_images: Ten) -> None:
     files, examples = ten_images
     encoder = Encoder()
-    views = [store.get(encoder, "clip", TRAIN, files, examples, seeds=k, batch_size=10) for k in range(3)]
+    views = [store.get(encoder, "clip", TRAIN, files, examples, seed=k, batch_size=10) for k in range(3)]
     assert len(encoder.batches) == 3
     assert all(not torch.equal(a, b) for i, a in enumerate(views) for b in views[:i])
-    # Known by content: another order or part of the split finds the same rows.
-    again = store.get(encoder, "clip", TRAIN, files, examples[::-1][:5], seeds=1, batch_size=10)
+    # Found by content: another order or part of the split finds the same rows.
+    again = store.get(encoder, "clip", TRAIN, files, examples[::-1][:5], seed=1, batch_size=10)
     assert torch.equal(again, views[1].flip(0)[:5])
     assert len(encoder.batches) == 3
     assert store.info().rows == 30
@@ -135,28 +135,23 @@ def test_cached_views_are_rows_of_their_own(store: FeatureStore, ten_images: Ten
 def test_images_of_one_view_are_augmented_differently(store: FeatureStore) -> None:
     seen: list[int] = []
 
-    class Spy:
+    class Spy(transforms.Transform):
         key, random, preprocess = "spy", True, PREPROCESS
 
-        def pixels(self, image: Image.Image, generator_seed: int = 0) -> Tensor:
-            seen.append(generator_seed)
+        def pixels(self, image: Image.Image, seed: int = 0) -> Tensor:
+            seen.append(seed)
             return torch.zeros(3, 8, 8, dtype=torch.uint8)
 
     images = Indexed([(Image.new("RGB", (4, 4), (i, 0, 0)),) for i in range(6)])
     examples = [Example(i, 0) for i in range(6)]
-    store.get(Encoder(), "clip", Spy(), images, examples, seeds=1)
+    store.get(Encoder(), "clip", Spy(), images, examples, seed=1)
     assert len(set(seen)) == 6
-    seen.clear()
-    store.get(Encoder(), "clip", Spy(), images, examples, seeds=[4, 5, 6, 7, 8, 9])
-    assert seen == [4, 5, 6, 7, 8, 9]
-    with pytest.raises(UsageError, match="2 seeds do not go with 6 examples"):
-        store.get(Encoder(), "clip", Spy(), images, examples, seeds=[1, 2])
 
 
-def test_a_fixed_transform_has_one_row_whatever_the_seed(store: FeatureStore, ten_images: Ten) -> None:
+def test_a_fixed_transform_has_one_row_for_all_seeds(store: FeatureStore, ten_images: Ten) -> None:
     encoder = Encoder()
     for seed in range(3):
-        store.get(encoder, "clip", TEST, *ten_images, seeds=seed)
+        store.get(encoder, "clip", TEST, *ten_images, seed=seed)
     assert len(encoder.batches) == 1
 
 
@@ -172,13 +167,13 @@ def test_images_in_memory(store: FeatureStore) -> None:
 
 def test_workers_change_nothing(ten_images: Ten, tmp_path: Path) -> None:
     features = [
-        FeatureStore(tmp_path / str(n)).get(Encoder(), "clip", TRAIN, *ten_images, seeds=2, batch_size=4, workers=n)
+        FeatureStore(tmp_path / str(n)).get(Encoder(), "clip", TRAIN, *ten_images, seed=2, batch_size=4, workers=n)
         for n in (0, 2)
     ]
     assert torch.equal(*features)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(store: FeatureStore, ten_images: Ten) -> None:
+def test_an_interrupted_run_continues_where_it_stopped(store: FeatureStore, ten_images: Ten) -> None:
     encoder = Encoder()
 
     def stops(images: Tensor) -> Tensor:
@@ -194,7 +189,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(store: FeatureStore, ten_im
     torch.testing.assert_close(features, direct(*ten_images), rtol=0, atol=1e-5)
 
 
-def test_bad_images_stop_the_work_or_are_rows_of_nan(store: FeatureStore, ten_images: Ten, tmp_path: Path) -> None:
+def test_bad_images_are_an_error_or_rows_of_nan(store: FeatureStore, ten_images: Ten, tmp_path: Path) -> None:
     files, examples = ten_images
     (tmp_path / "bad.png").write_text("no image")
     with_bad = [Example(tmp_path / "gone.png", 0), *examples, Example(tmp_path / "bad.png", 0)]
@@ -212,7 +207,7 @@ def test_bad_images_stop_the_work_or_are_rows_of_nan(store: FeatureStore, ten_im
         store.get(Encoder(), "clip", TEST, files, examples, on_bad_image="ignore")
 
 
-def test_numbers_that_are_not_finite_are_an_error_and_not_stored(store: FeatureStore, ten_images: Ten) -> None:
+def test_features_that_are_not_finite_are_an_error_and_not_stored(store: FeatureStore, ten_images: Ten) -> None:
     def overflows(images: Tensor) -> Tensor:
         features = torch.ones(len(images), 4)
         features[2, 1] = torch.inf
@@ -227,7 +222,7 @@ def test_numbers_that_are_not_finite_are_an_error_and_not_stored(store: FeatureS
 def test_a_damaged_store_still_gives_right_features(store: FeatureStore, ten_images: Ten, garbage: bytes) -> None:
     features = store.get(Encoder(), "clip", TEST, *ten_images)
     store.info().file.write_bytes(garbage)
-    with pytest.warns(VlpromptWarning, match="set aside and begun anew") as caught:
+    with pytest.warns(VlpromptWarning, match="renamed and a new one begun") as caught:
         again = store.get(Encoder(), "clip", TEST, *ten_images)
     assert len(caught) == 1
     assert torch.equal(again, features)
@@ -243,7 +238,7 @@ def test_a_store_that_cannot_be_written_still_gives_right_features(ten_images: T
     torch.testing.assert_close(features, direct(*ten_images), rtol=0, atol=1e-5)
 
 
-def test_a_store_without_room_still_gives_right_features(ten_images: Ten, tmp_path: Path) -> None:
+def test_a_store_with_no_space_still_gives_right_features(ten_images: Ten, tmp_path: Path) -> None:
     for limit in (0, 1e-6):
         features = FeatureStore(tmp_path, limit_gb=limit).get(Encoder(), "clip", TEST, *ten_images, batch_size=2)
         torch.testing.assert_close(features, direct(*ten_images), rtol=0, atol=1e-5)
@@ -254,10 +249,10 @@ def test_info_and_clear(store: FeatureStore, ten_images: Ten) -> None:
     store.get(Encoder(), "one", TEST, *ten_images)
     store.get(Encoder(), "two", TEST, *ten_images)
     info = store.info()
-    assert (info.rows, info.spaces) == (20, {"one": 10, "two": 10})
+    assert (info.rows, info.encoders) == (20, {"one": 10, "two": 10})
     assert info.size == info.file.stat().st_size > 0
     store.clear("one")
-    assert store.info().spaces == {"two": 10}
+    assert store.info().encoders == {"two": 10}
     store.clear()
     assert store.info().rows == 0
 
@@ -274,7 +269,7 @@ def test_no_examples_are_no_features(store: FeatureStore) -> None:
     assert store.get(Encoder(), "clip", TEST, Files(), []).shape == (0, 0)
 
 
-def test_texts_are_encoded_once_by_length_and_come_back_in_order(tmp_path: Path) -> None:
+def test_texts_are_encoded_once_by_length_and_returned_in_order(tmp_path: Path) -> None:
     texts = [Text.of(text="x" * length) for length in (9, 2, 5, 2, 7)]
     seen: list[list[int]] = []
 
@@ -283,10 +278,10 @@ def test_texts_are_encoded_once_by_length_and_come_back_in_order(tmp_path: Path)
         return torch.tensor([[len(text["text"]), 1.0] for text in some])
 
     def ask(layout: str = "plain", of: Sequence[Text] = texts) -> torch.Tensor:
-        return FeatureStore(tmp_path).get_texts(encode, "a-fp32", layout, of, batch_size=2, progress=False)
+        return FeatureStore(tmp_path).get_texts(encode, "a-fp32", layout, of, batch_size=2)
 
     assert ask()[:, 0].tolist() == [9, 2, 5, 2, 7]
-    assert seen == [[2, 5], [7, 9]], "each text once, those of like length together"
+    assert seen == [[2, 5], [7, 9]], "each text once, those of similar length together"
     assert torch.equal(ask(), ask())
     assert len(seen) == 2
     ask("another layout")
@@ -295,7 +290,7 @@ def test_texts_are_encoded_once_by_length_and_come_back_in_order(tmp_path: Path)
     assert seen[-1] == [9], "other words of the same length are another text"
 
 
-def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None:
+def test_texts_encoded_before_an_interruption_are_stored(tmp_path: Path) -> None:
     texts = [Text.of(text="x" * length) for length in range(1, 7)]
     calls: list[int] = []
 
@@ -306,6 +301,6 @@ def test_what_was_encoded_before_an_interruption_is_kept(tmp_path: Path) -> None
         return torch.ones(len(some), 3)
 
     with pytest.raises(KeyboardInterrupt):
-        FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2, progress=False)
-    FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2, progress=False)
+        FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2)
+    FeatureStore(tmp_path).get_texts(encode, "a", "b", texts, batch_size=2)
     assert calls == [2, 2, 2, 2], "the first two were there"

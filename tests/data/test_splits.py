@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlprompt.data.splits import by_class, draw, draw_few_shot, relabel, short_classes, split_by_seed, split_labels
+from vlprompt.data.images import Example
+from vlprompt.data.splits import by_class, draw, draw_few_shot, short_classes, split_by_seed, split_labels
+from vlprompt.data.task import relabel
 
 LABELS = st.lists(st.integers(0, 6), max_size=60)
 
@@ -26,9 +28,10 @@ def test_halves_as_the_published_code_does(shared: Path, case: str) -> None:
     halves = split_labels(golden[f"{case}_train_label"].tolist())
     for name, kept in zip(("base", "new"), halves, strict=True):
         for split in ("train", "val", "test"):
-            positions, labels = relabel(golden[f"{case}_{split}_label"].tolist(), kept)
-            assert positions == golden[f"{case}_{name}_{split}_index"].tolist()
-            assert labels == golden[f"{case}_{name}_{split}_label"].tolist()
+            examples = [Example(i, label) for i, label in enumerate(golden[f"{case}_{split}_label"].tolist())]
+            half = relabel(examples, {label: number for number, label in enumerate(kept)})
+            assert [example.item for example in half] == golden[f"{case}_{name}_{split}_index"].tolist()
+            assert [example.label for example in half] == golden[f"{case}_{name}_{split}_label"].tolist()
 
 
 @given(labels=LABELS, shots=st.integers(1, 8), seed=st.integers(0, 2**32))
@@ -47,7 +50,7 @@ def test_classes_taken_whole_consume_no_random_numbers(labels: list[int], seed: 
     assert rng.random() == random.Random(seed).random()
 
 
-def test_a_draw_leaves_the_global_state_alone() -> None:
+def test_a_draw_does_not_change_the_global_state() -> None:
     random.seed(5)
     before = random.getstate()
     draw_few_shot([0] * 20, [0] * 20, 4, seed=1)
@@ -67,7 +70,7 @@ def test_halves_are_disjoint_and_complete(labels: list[int]) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), seed=st.integers(0, 9))
-def test_our_split_is_a_partition_with_something_to_learn_from(sizes: list[int], seed: int) -> None:
+def test_our_split_is_a_partition_with_training_examples(sizes: list[int], seed: int) -> None:
     groups = {f"class {i}": list(range(size)) for i, size in enumerate(sizes)}
     for name, (train, val, test) in split_by_seed(groups, seed).items():
         assert sorted(train + val + test) == groups[name]

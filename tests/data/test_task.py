@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vlprompt.data.task import Example, Files, Task, set_aside
+from vlprompt.data.images import Example, Files
+from vlprompt.data.task import Task, set_aside
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 from .conftest import Draw
@@ -71,11 +72,11 @@ def test_short_classes_are_taken_whole_with_one_warning() -> None:
         drawn = task.few_shot(3, seed=1)
     assert len(drawn.train) == 6
     assert [str(each.message) for each in caught] == [
-        "three: 2 of 3 classes have fewer than 3 training examples; all they have are used"
+        "three: 2 of 3 classes have fewer than 3 training examples; all of them are used"
     ]
 
 
-def test_refuses_draws_from_nothing() -> None:
+def test_draws_need_shots_and_labelled_examples() -> None:
     with pytest.raises(UsageError, match="shots must be 1 or more, got 0"):
         three_classes().few_shot(0, seed=1)
     with pytest.raises(UsageError, match="no training examples"):
@@ -96,19 +97,19 @@ def test_base_and_new_share_no_class_and_lose_no_example() -> None:
         new.base_and_new()
 
 
-def test_base_and_new_go_by_the_labels_in_train() -> None:
+def test_base_and_new_are_halves_of_the_labels_in_train() -> None:
     task = Task("gaps", tuple("abcde"), train=examples(4, 0, 3), test=examples(0, 1, 2, 3, 4))
     base, new = task.base_and_new()
     assert (base.classes, new.classes) == (("a", "d"), ("e",))
     assert [example.item for example in base.test] == [0, 3]
 
 
-def test_whole_puts_everything_in_test() -> None:
+def test_whole_has_all_examples_in_test() -> None:
     whole = three_classes(2).whole()
     assert (len(whole.train), len(whole.val), len(whole.test), whole.test_name) == (0, 0, 18, "all")
 
 
-def test_split_hash_knows_the_members_and_not_the_place(photos: Path, tmp_path: Path) -> None:
+def test_split_hash_depends_on_the_examples_and_not_on_the_folder(photos: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "my photos"
     shutil.copytree(photos, moved)
     task, same = Task.from_folder(photos), Task.from_folder(moved)
@@ -123,14 +124,14 @@ def test_split_hash_knows_the_members_and_not_the_place(photos: Path, tmp_path: 
     assert len({each.split_hash for each in [task, *others]}) == 6
 
 
-def test_split_hash_takes_names_that_are_not_text() -> None:
+def test_split_hash_of_names_that_are_not_utf8() -> None:
     task = Task("odd", ("a",), test=(Example(Path("\udcff.png"), 0),), images=Files())
     assert len(task.split_hash) == 64
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}", "", "a photo of a {0}."])
-def test_a_template_says_the_name_once(template: str) -> None:
-    with pytest.raises(UsageError, match="says the class name once"):
+def test_a_template_holds_the_name_once(template: str) -> None:
+    with pytest.raises(UsageError, match=r"must hold .* exactly once"):
         Task("t", ("a",), (template,))
 
 
@@ -146,14 +147,18 @@ def test_labels_must_be_classes(label: int) -> None:
         Task("t", ("a", "b"), val=examples(0, label))
 
 
-def test_refuses_no_template_and_unknown_metrics() -> None:
-    with pytest.raises(UsageError, match="needs a template"):
+def test_wrong_templates_words_and_metrics_are_refused() -> None:
+    with pytest.raises(UsageError, match="no template given"):
         Task("t", ("a",), ())
-    with pytest.raises(UsageError, match="did you mean 'accuracy'"):
-        Task("t", ("a",), metric="acuracy")
+    with pytest.raises(UsageError, match="needs a template such as"):
+        Task("t", ("a",), (), words=(("a",),))
+    with pytest.raises(UsageError, match="label words for 2"):
+        Task("t", ("a",), words=(("a",), ("b",)))
+    with pytest.raises(UsageError, match="did you mean 'top1'"):
+        Task("t", ("a",), metric="top")
 
 
-def test_the_draw_on_real_data_names_files_that_are_there(shared: Path) -> None:
+def test_the_draw_on_real_data_has_files_that_exist(shared: Path) -> None:
     from vlprompt.data.catalog import load_task
 
     with pytest.warns(VlpromptWarning, match="train has 2692 examples where 4128 were published"):
@@ -165,7 +170,7 @@ def test_the_draw_on_real_data_names_files_that_are_there(shared: Path) -> None:
         assert all(Path(str(example.item)).is_file() for example in drawn.train + drawn.val)
 
 
-def test_what_is_set_aside_is_no_longer_trained_on_and_has_no_label() -> None:
+def test_examples_set_aside_leave_train_and_lose_their_labels() -> None:
     task = three_classes()
     other = set_aside(task, 45)
     assert (len(other.train), len(other.unlabelled)) == (15, 45)
@@ -178,3 +183,11 @@ def test_what_is_set_aside_is_no_longer_trained_on_and_has_no_label() -> None:
     for count in (0, 60, 61):
         with pytest.raises(UsageError, match=f"60 training examples; {count} of them cannot be set aside"):
             set_aside(task, count)
+
+
+def test_parts_of_a_task_belong_to_its_data_set() -> None:
+    task = dataclasses.replace(three_classes(), dataset="food101")
+    parts = [task.few_shot(1, seed=1), *task.base_and_new(), task.whole(), set_aside(task, 5)]
+    assert {part.dataset for part in parts} == {"food101"}
+    assert three_classes().dataset == ""
+    assert task.template == "a photo of a {}."

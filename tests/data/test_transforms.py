@@ -46,7 +46,7 @@ def test_train_transform_is_torchvisions_to_the_bit(size: tuple[int, int]) -> No
         assert torch.equal(ours(noise(*size), seed), expected)
 
 
-def test_random_crops_leave_the_global_generator_alone_and_do_not_read_it() -> None:
+def test_random_crops_neither_read_nor_change_the_global_generator() -> None:
     ours = transforms.train_transform(CLIP)
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -57,13 +57,13 @@ def test_random_crops_leave_the_global_generator_alone_and_do_not_read_it() -> N
     assert not torch.equal(ours(noise(50, 41), 8), first)
 
 
-def test_squash_resizes_both_sides_and_crops_nothing() -> None:
+def test_squash_resizes_both_sides_without_a_crop() -> None:
     squash = dataclasses.replace(CLIP, resize="squash")
     published = tv.Compose([tv.Resize((32, 32), BICUBIC), tv.ToTensor(), tv.Normalize(CLIP.mean, CLIP.std)])
     assert torch.equal(transforms.test_transform(squash)(noise(70, 35), 0), published(noise(70, 35)))
 
 
-def test_keys_tell_apart_all_that_differs() -> None:
+def test_different_transforms_have_different_keys() -> None:
     variants = [
         CLIP,
         dataclasses.replace(CLIP, size=33),
@@ -94,6 +94,6 @@ def test_survives_json_and_stays_hashable() -> None:
         ({"resize": "longest"}, "unknown resize"),
     ],
 )
-def test_refuses_nonsense(change: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(CLIP, **change)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Views are the published ones, a function of (content, seed, settings), and each is encoded once."""
+"""Views are the published ones and a function of (content, seed, settings); each is encoded once."""
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,28 +59,28 @@ def test_one_view_is_the_plain_image_and_none_is_refused() -> None:
     one = Views(1, True).transform(CLIP)
     assert torch.equal(one(noise(50, 41), 3)[0], transforms.test_transform(CLIP)(noise(50, 41)))
     assert not one.random
-    with pytest.raises(UsageError, match="views is 0; give 1 for the plain image alone"):
+    with pytest.raises(UsageError, match=r"Views\.count is 0; it must be a whole number, 1 or more"):
         Views(0)
 
 
-def test_keys_tell_apart_all_that_differs() -> None:
+def test_different_views_have_different_keys() -> None:
     wishes = [Views(8), Views(9), Views(8, True), Views(1)]
     keys = {wish.transform(p).key for wish in wishes for p in (CLIP, replace(CLIP, size=17))}
     assert len(keys) == 8
-    assert Views(8, seed=1).transform(CLIP).key == Views(8, seed=2).transform(CLIP).key, "the store is told the seed"
+    assert Views(8, seed=1).transform(CLIP).key == Views(8, seed=2).transform(CLIP).key, "the store adds the seed"
 
 
-def test_more_views_than_memory_is_one_line_with_a_number_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_machine_memory", lambda: 2.0**30)
-    with pytest.raises(UsageError, match=r"5000 views of 224 pixels take 5\.6 GB for each image") as said:
+def test_more_views_than_memory_are_an_error_with_a_number_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views.psutil, "virtual_memory", lambda: SimpleNamespace(total=2**30))
+    with pytest.raises(UsageError, match=r"5000 views of 224 pixels take 5\.6 GB for each image") as error:
         Views(5000).transform(replace(CLIP, size=224))
-    most = int(str(said.value).rsplit("ask for ", 1)[1].split()[0])
+    most = int(str(error.value).rsplit("use ", 1)[1].split()[0])
     assert 200 < most < 250
     Views(most).transform(replace(CLIP, size=224))
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(error.value)
 
 
-def test_views_are_encoded_in_bounded_parts_and_come_back_in_place() -> None:
+def test_views_are_encoded_in_parts_of_limited_size() -> None:
     sizes = []
 
     def encode(images: torch.Tensor) -> torch.Tensor:
@@ -99,7 +100,7 @@ def test_an_image_has_the_same_views_anywhere(ten_images: tuple[Files, list[Exam
     def features(folder: str, some: list[Example], workers: int = 0) -> torch.Tensor:
         return FeatureStore(tmp_path / folder).get(
             lambda views: encode_views(lambda x: x.flatten(1)[:, ::97], views).flatten(1),
-            "encoder", transform, images, some, seeds=3, batch_size=2, workers=workers,
+            "encoder", transform, images, some, seed=3, batch_size=2, workers=workers,
         )  # fmt: skip
 
     wanted = features("a", examples)

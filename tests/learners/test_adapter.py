@@ -47,7 +47,7 @@ def test_a_model_without_layers_is_refused() -> None:
     from vlprompt.data.transforms import Preprocess
 
     net = Vit(timm.create_model("test_convnext"), Preprocess(32, (0.5,) * 3, (0.5,) * 3))
-    with pytest.raises(UsageError, match=r"ConvNeXt.*tune its weights"):
+    with pytest.raises(UsageError, match=r"ConvNeXt.*trains its weights"):
         Adapter(net, NAMES)
-    with pytest.raises(UsageError, match="did you mean 'pfeiffer'"):
+    with pytest.raises(UsageError, match=r"unknown AdapterConfig\.position .*did you mean 'pfeiffer'"):
         AdapterConfig(position="pfeifer")  # type: ignore[arg-type]

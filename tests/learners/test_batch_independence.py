@@ -1,4 +1,4 @@
-"""What a learner says of an image does not depend on the images beside it: alone, by sevens, 64 at once."""
+"""The scores of an image do not depend on the other images of its batch: alone, by sevens, 64 at once."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import torch
 
 import vlprompt as vp
 from tests.learners.conftest import random_clip
-from tests.learners.vits import NAMES, batch_for, small_vit, stirred
-from vlprompt import learners
-from vlprompt.data import Example, Task
+from tests.learners.vits import NAMES, batch_for, small_vit, stirred, task
+from vlprompt import methods
+from vlprompt.config import make_config
 from vlprompt.data.batch import Batch
 
 VISION: dict[str, dict[str, Any]] = {
@@ -34,25 +34,22 @@ SIZES = (1, 7, 64)
 
 
 def grown(name: str, backbone: Any, **changes: Any) -> Any:
-    """A learner with every tensor stirred; of those that learn task after task, at their second."""
+    """A learner with every tensor stirred; of the continual methods, at its second task."""
     method = name.partition(" ")[0]
-    kind = learners.learner_class(method)
-    config = learners.make_config(type(learners.variant(method)[1].config), {**VISION[name], **changes})
+    kind = methods.learner_class(method)
+    config = make_config(kind.Config, {**VISION[name], **changes})
     learner: Any = kind(backbone, NAMES[:3] if method in TASKS else NAMES, config)
     if method in TASKS:
-        learner.begin_task(Task("second", NAMES, train=(Example(0, 3), Example(1, 4))))
-    stirred(learner)
-    for tensor in learner.found().values():
-        tensor.data = tensor.data.double()
-    learner.eval()
-    if getattr(learner, "head", None) is not None:  # no class is everybody's answer
+        learner.begin_task(task(NAMES, 3, 4))
+    stirred(learner).eval()
+    if hasattr(learner, "head"):  # center the scores, so that answers differ
         with torch.no_grad():
             learner.head.bias -= learner.predict(batch_for(backbone, 64)).mean(dim=0)
     return learner
 
 
 def check(learner: Any, batch: Batch) -> None:
-    """Scores of 64 images agree however they are cut; these images differ in their answers, or nothing is shown."""
+    """Scores of 64 images agree for all batch sizes; the images differ in their answers, or the test shows nothing."""
     whole = learner.predict(batch)
     assert len(set(whole.argmax(dim=1).tolist())) > 1
     for size in SIZES:
@@ -85,7 +82,7 @@ def test_on_the_image_tower_of_a_clip(name: str) -> None:
 
 
 def test_the_check_sees_a_vote_and_a_reshape(vit: vp.Vit) -> None:
-    """The faults of published code that it is there for (vision.md lists them as batch votes and mixed prompts)."""
+    """The faults of published code that it is meant to detect."""
     for name, change in (("l2p", {"vote": "batch"}), ("dual_prompt", {"reference_quirks": True})):
         with pytest.raises(AssertionError, match="batches of"):
             check(grown(name, vit, **change), batch_for(vit, 64))

@@ -31,7 +31,7 @@ def test_sizes_follow_the_model_and_there_are_no_biases(small: Clip, names: tupl
     assert shapes == {"adapter.0.weight": (8, 32), "adapter.2.weight": (32, 8)}
 
 
-def test_the_seed_decides_the_start_and_nothing_else(small: Clip, names: tuple[str, ...]) -> None:
+def test_the_start_depends_on_the_seed_and_the_global_state_stays(small: Clip, names: tuple[str, ...]) -> None:
     state = torch.random.get_rng_state()
     a, b, c = (CLIPAdapter(small, names, seed=seed).adapter[0].weight for seed in (1, 1, 2))
     assert torch.equal(state, torch.random.get_rng_state())
@@ -47,6 +47,6 @@ def test_new_names_get_their_own_text(small: Clip, names: tuple[str, ...], batch
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.1, float("nan")])
-def test_a_ratio_that_is_no_share_is_refused(ratio: float) -> None:
+def test_a_ratio_out_of_range_is_refused(ratio: float) -> None:
     with pytest.raises(UsageError, match="ratio"):
         CLIPAdapterConfig(ratio=ratio)

@@ -1,7 +1,6 @@
 """CoCoOp: the authors' numbers, and whole batches against one image at a time."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ def test_the_authors_numbers(shared: Path, case: str) -> None:
     close(learner.predict(batch), "logits_final", 1e-4)
 
 
-def test_a_batch_is_every_image_by_itself(
+def test_a_batch_equals_its_images_one_at_a_time(
     small: Clip, names: tuple[str, ...], batch: Batch, stir: Callable[[nn.Module], None]
 ) -> None:
     learner = CoCoOp(small, names)
@@ -84,7 +83,7 @@ def test_few_images_at_once_at_test_time_change_nothing(
     wanted = learner(batch)
     seen: list[int] = []
     text = learner.text
-    monkeypatch.setattr(cocoop, "MOST_TEXTS", 3 * len(names) + 1)
+    monkeypatch.setattr(cocoop, "TEXTS_AT_ONCE", 3 * len(names) + 1)
     monkeypatch.setattr(learner, "text", lambda features: seen.append(len(features)) or text(features))
     assert torch.allclose(learner.predict(batch), wanted, atol=1e-10)
     assert seen == [3, 3, 3, 3]
@@ -95,7 +94,7 @@ def test_the_length_of_a_feature_does_not_matter(small: Clip, names: tuple[str, 
     assert torch.allclose(learner.shift(batch.features), learner.shift(17 * batch.features))
 
 
-def test_new_names_keep_what_was_learned(
+def test_new_names_use_the_same_prompt(
     small: Clip, names: tuple[str, ...], batch: Batch, stir: Callable[[nn.Module], None]
 ) -> None:
     learner = CoCoOp(small, names)
@@ -105,7 +104,7 @@ def test_new_names_keep_what_was_learned(
     assert torch.allclose(learner.predict(batch), before[:, :2])
 
 
-def test_the_seed_decides_the_network_and_nothing_else(small: Clip, names: tuple[str, ...]) -> None:
+def test_the_network_depends_on_the_seed_and_the_global_state_stays(small: Clip, names: tuple[str, ...]) -> None:
     state = torch.random.get_rng_state()
     a, b, c = (CoCoOp(small, names, CoCoOpConfig(words=""), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(state, torch.random.get_rng_state())
@@ -120,6 +119,6 @@ def test_sizes_and_refusals(small: Clip, names: tuple[str, ...]) -> None:
     learner = CoCoOp(small, names)
     assert [tuple(p.shape) for p in learner.meta_net.parameters()] == [(2, 32), (2,), (24, 2), (24,)]
     assert learner.context.shape == (4, 24)
-    assert cocoop.recipe(16, "imagenet") == replace(cocoop.recipe(1), epochs=10, batch_size=1, lr=0.002)
-    with pytest.raises(UsageError, match="n_ctx 0"):
+    assert (cocoop.RECIPE.epochs, cocoop.RECIPE.batch_size, cocoop.RECIPE.lr) == (10, 1, 0.002)
+    with pytest.raises(UsageError, match="n_ctx is 0"):
         CoCoOpConfig(n_ctx=0)

@@ -1,4 +1,4 @@
-"""CoOp: where its context comes from, and what it does with class names."""
+"""CoOp: the start of its context, and its class names."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_words_give_the_hand_written_prompt(clip: vp.Clip) -> None:
     assert torch.allclose(learner.text()[0], wanted, atol=1e-4)
 
 
-def test_class_specific_context_may_start_from_words(clip: vp.Clip) -> None:
+def test_a_class_specific_context_can_start_from_words(clip: vp.Clip) -> None:
     learner = CoOp(clip, NAMES, CoOpConfig(words="a photo of a", class_specific=True))
     assert learner.context.shape == (3, 4, clip.text_width)
     shared = CoOp(clip, NAMES, CoOpConfig(words="a photo of a"))
@@ -36,7 +36,7 @@ def test_class_specific_context_may_start_from_words(clip: vp.Clip) -> None:
 
 
 @pytest.mark.parametrize(("position", "sentence"), [("middle", "a photo {} of a."), ("front", "{} a photo of a.")])
-def test_the_name_may_stand_in_the_middle_or_in_front(clip: vp.Clip, position: str, sentence: str) -> None:
+def test_the_name_can_be_in_the_middle_or_in_front(clip: vp.Clip, position: str, sentence: str) -> None:
     learner = CoOp(clip, NAMES, CoOpConfig(words="a photo of a", position=position))
     wanted = clip.encode_texts([sentence.format(name) for name in NAMES])
     assert torch.allclose(learner.text()[0], wanted, atol=1e-4)
@@ -44,12 +44,12 @@ def test_the_name_may_stand_in_the_middle_or_in_front(clip: vp.Clip, position: s
 
 def test_words_of_several_tokens_are_counted_as_tokens(clip: vp.Clip) -> None:
     word = "unbelievabilities"
-    with pytest.warns(VlpromptWarning, match="never seen"):
+    with pytest.warns(VlpromptWarning, match="not trained on"):
         learner = CoOp(vp.load_clip("tiny"), NAMES, CoOpConfig(words=word))
     assert len(learner.context) == len(clip.tokenizer.pieces(word)) > 1
 
 
-def test_the_seed_decides_the_noise(clip: vp.Clip) -> None:
+def test_the_noise_depends_on_the_seed(clip: vp.Clip) -> None:
     a, b, c = (CoOp(clip, NAMES, seed=seed).context for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -65,7 +65,7 @@ def test_the_recipes_are_the_published_ones() -> None:
     assert coop.VARIANTS["cocoop-paper"].config == CoOpConfig(n_ctx=4, words="a photo of a")
 
 
-def test_a_class_specific_context_keeps_its_classes(clip: vp.Clip) -> None:
+def test_the_classes_of_a_class_specific_context_are_fixed(clip: vp.Clip) -> None:
     learner = CoOp(clip, NAMES, CoOpConfig(n_ctx=2, class_specific=True))
     with pytest.raises(UsageError, match="class-specific"):
         learner.set_classes(["star"])
@@ -84,13 +84,13 @@ def test_class_names_are_checked(clip: vp.Clip, names: list[str], reason: str) -
         CoOp(clip, names)
 
 
-def test_a_name_that_is_there_twice_is_warned_about(clip: vp.Clip) -> None:
+def test_a_repeated_name_is_warned_about(clip: vp.Clip) -> None:
     with pytest.warns(VlpromptWarning, match="more than once: seven"):
         CoOp(clip, ["seven", "circle", "seven"], CoOpConfig(n_ctx=2))
 
 
-def test_a_name_longer_than_the_context_is_named(clip: vp.Clip) -> None:
-    with pytest.raises(UsageError, match="the text tower takes 77"):
+def test_a_name_longer_than_the_text_tower_is_refused(clip: vp.Clip) -> None:
+    with pytest.raises(UsageError, match="the text tower accepts 77"):
         CoOp(clip, ["a " * 70])
     with pytest.raises(UsageError, match="n_ctx is 0"):
         CoOpConfig(n_ctx=0)
@@ -111,7 +111,7 @@ def test_text_is_encoded_once_for_a_test_set(clip: vp.Clip, monkeypatch: pytest.
     assert len(calls) == 2, "a changed prompt must be encoded again"
 
 
-def test_damaged_and_foreign_prompts_are_refused(clip: vp.Clip, tmp_path: object) -> None:
+def test_damaged_and_foreign_prompts_are_refused(clip: vp.Clip) -> None:
     learner = CoOp(clip, NAMES, CoOpConfig(n_ctx=2))
     with pytest.raises(vp.VlpromptError, match="shape"):
         learner.restore({"context": torch.zeros(3, clip.text_width)}, "prompt")

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 import vlprompt as vp
 from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import FeatureBatches
-from vlprompt.data.task import Example, Task
-from vlprompt.data.unlabelled import WithUnlabelled
+from vlprompt.data.batches import feature_batches
+from vlprompt.data.images import Example
+from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptWarning
 from vlprompt.learners import dapl
 from vlprompt.learners.dapl import DAPL, DAPLConfig
-from vlprompt.recipe import TrainConfig, rate_at
-from vlprompt.train import fit
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
+from vlprompt.training.optimizer import rate_at
 
 DOMAINS = ("art", "clip_art", "real_world")  # of one token and of several
 SMALL = DAPLConfig(n_ctx=2, n_domain_ctx=3, domains=DOMAINS, tau=0.3)
@@ -34,11 +35,11 @@ def both(small: Clip, batch: Batch) -> Batch:
     return replace(batch, domains=torch.arange(12) % 2, unlabelled=target)
 
 
-def text_by_hand(clip: Clip, learner: DAPL, said: str) -> Tensor:
+def text_by_hand(clip: Clip, learner: DAPL, words: str) -> Tensor:
     """(G, C, E) normalised, every position of every prompt through open_clip's own blocks."""
     model, found = clip.model, []
     for number, domain in enumerate(learner.domains):
-        texts = ["x x x x x " + said.format(name=name.replace("_", " "), domain=domain) for name in learner.classes]
+        texts = ["x x x x x " + words.format(name=name.replace("_", " "), domain=domain) for name in learner.classes]
         ids = clip.tokenizer(texts)
         x = clip.embed_tokens(ids).clone()
         x[:, 1:3], x[:, 3:6] = learner.context, learner.domain_context[number]
@@ -88,7 +89,7 @@ def text_of(clip: Clip, learner: DAPL, number: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "words"),
     [
         (SMALL, None),
         (replace(SMALL, domain_words=""), "{name}."),
@@ -96,18 +97,20 @@ def text_of(clip: Clip, learner: DAPL, number: int) -> Tensor:
         (replace(SMALL, reference_quirks=True), "{name} , a {domain} image.."),
     ],
 )
-def test_what_the_prompts_say(
-    small: Clip, names: tuple[str, ...], stir: Stir, config: DAPLConfig, said: str | None
+def test_the_words_of_the_prompts(
+    small: Clip, names: tuple[str, ...], stir: Stir, config: DAPLConfig, words: str | None
 ) -> None:
-    if said and "style" in said:
+    if words and "style" in words:
         config = replace(config, domains=("art", "photo", "clip"))
     learner = DAPL(small, names, config)
     stir(learner)
-    wanted = text_by_hand(small, learner, said) if said else torch.stack([text_of(small, learner, n) for n in range(3)])
+    wanted = (
+        text_by_hand(small, learner, words) if words else torch.stack([text_of(small, learner, n) for n in range(3)])
+    )
     assert torch.allclose(F.normalize(learner.text(), dim=-1), wanted, atol=1e-9)
 
 
-def test_the_target_answers(small: Clip, names: tuple[str, ...], both: Batch, stir: Stir) -> None:
+def test_the_targets_prompts_classify(small: Clip, names: tuple[str, ...], both: Batch, stir: Stir) -> None:
     learner = DAPL(small, names, SMALL)
     stir(learner)
     wanted = small.logit_scale * F.normalize(both.features, dim=-1) @ F.normalize(learner.text()[-1], dim=-1).T
@@ -130,7 +133,7 @@ def test_all_domains_are_encoded_at_once(
     assert shapes == [(3, 6)], "one call, a variant for each domain, start-of-text and the context in the prefix"
 
 
-def test_without_a_pseudo_label_the_source_teaches_alone(
+def test_without_a_pseudo_label_it_learns_from_the_source(
     small: Clip, names: tuple[str, ...], both: Batch, stir: Stir
 ) -> None:
     learner = DAPL(small, names, replace(SMALL, tau=1.0))
@@ -139,12 +142,10 @@ def test_without_a_pseudo_label_the_source_teaches_alone(
     assert on_target == 0
     assert torch.equal(learner.backward(both), on_source.detach())
     assert learner.context.grad.abs().max() > 0
-    assert not learner.domain_context.grad[2].any(), "nothing was said of the target"
+    assert not learner.domain_context.grad[2].any(), "the target has no effect"
 
 
-def test_the_released_code_throws_such_a_step_away(
-    small: Clip, names: tuple[str, ...], both: Batch, stir: Stir
-) -> None:
+def test_the_released_code_skips_such_a_step(small: Clip, names: tuple[str, ...], both: Batch, stir: Stir) -> None:
     learner = DAPL(small, names, replace(SMALL, tau=1.0, reference_quirks=True))
     stir(learner)
     before = {name: value.clone() for name, value in learner.trainable().items()}
@@ -157,13 +158,15 @@ def test_the_released_code_throws_such_a_step_away(
     assert learner.context.grad is not None, "with a pseudo-label the step counts"
 
 
-def test_a_tau_that_selects_nothing_is_told_in_one_line(single: Clip, names: tuple[str, ...], both: Batch) -> None:
-    source = FeatureBatches(both.features.float(), both.labels, batch_size=4, seed=1)
-    target = FeatureBatches(both.unlabelled.features.float(), both.unlabelled.labels, batch_size=4, seed=2)
-    data, config = WithUnlabelled(source, both.domains, target), TrainConfig(epochs=2, batch_size=4)
-    with pytest.warns(VlpromptWarning, match=r"tau 1 left no pseudo-label .*only the source.*lower dapl.tau") as told:
+def test_a_tau_that_selects_nothing_is_warned_about_once(single: Clip, names: tuple[str, ...], both: Batch) -> None:
+    source = feature_batches(both.features.float(), both.labels, batch_size=4, seed=1)
+    target = feature_batches(both.unlabelled.features.float(), both.unlabelled.labels, batch_size=4, seed=2)
+    data, config = source.beside(target, both.domains), TrainConfig(epochs=2, batch_size=4)
+    with pytest.warns(
+        VlpromptWarning, match=r"tau 1 left no pseudo-label .*from the source only.*lower dapl.tau"
+    ) as warned:
         report = fit(DAPL(single, names, replace(SMALL, tau=1.0)), data, config)
-    assert len(told) == 1
+    assert len(warned) == 1
     assert all(loss > 0 for loss in report.losses)
     fit(DAPL(single, names, SMALL), data, config)  # a warning would be an error
 
@@ -173,7 +176,7 @@ def test_batches_without_unlabelled_examples_are_refused(small: Clip, names: tup
         DAPL(small, names, SMALL).loss(batch)
 
 
-def test_a_task_brings_domains_and_templates(small: Clip, names: tuple[str, ...], tmp_path: Path) -> None:
+def test_domains_and_templates_of_the_task_are_used(small: Clip, names: tuple[str, ...], tmp_path: Path) -> None:
     task = Task("things", names, templates=("art of the {}.",), train=(Example(1, 0, 1),), domains=DOMAINS)
     learner = DAPL.for_task(small, task, DAPLConfig(n_ctx=2, n_domain_ctx=2))
     assert learner.domains == DOMAINS
@@ -186,32 +189,32 @@ def test_a_task_brings_domains_and_templates(small: Clip, names: tuple[str, ...]
     assert DAPL(small, names, DAPLConfig(n_ctx=2, n_domain_ctx=2)).domains == ("source", "target")
 
 
-def test_seeds_give_different_starts_and_no_two_contexts_alike(small: Clip, names: tuple[str, ...]) -> None:
+def test_seeds_give_different_starts_and_all_contexts_differ(small: Clip, names: tuple[str, ...]) -> None:
     one, two = (DAPL(small, names, replace(SMALL, n_ctx=3), seed=seed) for seed in (1, 2))
     assert not torch.allclose(one.context, two.context)
     assert not torch.allclose(one.context, one.domain_context[0])
 
 
 def test_settings() -> None:
-    assert (dapl.recipe().epochs, dapl.recipe().lr, dapl.recipe().batch_size) == (25, 0.003, 32)
-    rates = [rate_at(dapl.released_recipe(), epoch, step, 20) for epoch in range(6) for step in range(20)]
+    assert (dapl.RECIPE.epochs, dapl.RECIPE.lr, dapl.RECIPE.batch_size) == (25, 0.003, 32)
+    rates = [rate_at(dapl.RELEASED_RECIPE, epoch, step, 20) for epoch in range(6) for step in range(20)]
     wanted = [1e-5] + [1.5e-3 * (1 + float(torch.cos(torch.tensor(torch.pi * i / 25)))) for i in range(119)]
     assert rates == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reason"),
     [
-        ({"tau": 1.5}, "tau must be from 0 to 1"),
-        ({"tau": float("nan")}, "tau must be"),
-        ({"temperature": 0.0}, "temperature above 0"),
-        ({"n_domain_ctx": 0}, "n_domain_ctx 0"),
-        ({"denominator": "both"}, r"unknown denominator 'both'.*joint, domain"),
-        ({"domain_words": ", an image"}, "domain_words ', an image' must hold {} once"),
+        ({"tau": 1.5}, "tau is 1.5; it must be a number, from 0 to 1"),
+        ({"tau": float("nan")}, "tau is nan"),
+        ({"temperature": 0.0}, "temperature is 0.0; it must be a number, above 0"),
+        ({"n_domain_ctx": 0}, "n_domain_ctx is 0"),
+        ({"denominator": "both"}, "unknown DAPLConfig.denominator 'both'"),
+        ({"domain_words": ", an image"}, "domain_words is ', an image'; it must be text, empty, or with {} once"),
         ({"domains": ("art",)}, "give a source and a target"),
         ({"templates": ("a photo",)}, "exactly once"),
     ],
 )
-def test_what_cannot_be(changed: dict[str, object], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_values_are_checked(changed: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
         DAPLConfig(**changed)

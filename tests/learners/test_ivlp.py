@@ -1,4 +1,4 @@
-"""IVLP: what each tower is given, with prompts in both or in one, and the official numbers."""
+"""IVLP: the prompts of each tower, of both or of one, and the official numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.parity.__main__ import run
 from vlprompt.backbones.clip import Clip
-from vlprompt.backbones.prompts import TextPrompt, VisualPrompt
+from vlprompt.backbones.prompt_types import TextPrompt, VisualPrompt
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
 from vlprompt.learners import ivlp
@@ -38,7 +38,7 @@ def test_each_tower_gets_its_own_prompts(
     }
 
 
-def test_prompts_start_from_words_and_from_noise_of_their_own(single: Clip, names: tuple[str, ...]) -> None:
+def test_prompts_start_from_words_and_from_different_noise(single: Clip, names: tuple[str, ...]) -> None:
     learner = IVLP(single, names, BOTH, seed=1)
     wanted = single.embed_tokens(torch.tensor(single.tokenizer.pieces("a photo")))
     assert torch.equal(learner.prompts.text[0], wanted)
@@ -48,7 +48,7 @@ def test_prompts_start_from_words_and_from_noise_of_their_own(single: Clip, name
     assert not torch.equal(learner.prompts.vision, other.prompts.vision)
 
 
-def test_vision_only_keeps_the_hand_written_text_and_encodes_it_once(
+def test_vision_only_encodes_the_hand_written_text_once(
     small: Clip, names: tuple[str, ...], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner, calls = IVLP(small, names, VISION), []
@@ -59,14 +59,14 @@ def test_vision_only_keeps_the_hand_written_text_and_encodes_it_once(
     assert list(learner.trainable()) == ["prompts.vision"]
     for _ in range(3):
         learner.backward(batch)
-    assert calls == [], "no text is learned, so none is encoded again"
+    assert calls == [], "no text is learned, so no text is encoded again"
     assert learner.prompts.vision.grad.any()
     learner.set_classes(["train", "old cat"])
     assert learner.predict(batch).shape == (12, 2)
     assert len(calls) == 1
 
 
-def test_language_only_leaves_images_alone(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
+def test_language_only_does_not_change_image_features(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
     learner = IVLP(small, names, TEXT)
     assert list(learner.trainable()) == ["prompts.text"]
     assert torch.equal(learner(batch), small.scores(small.encode_image(batch.images), learner.text()))
@@ -85,7 +85,7 @@ def test_a_prediction_does_not_depend_on_its_batch(small: Clip, names: tuple[str
     [
         ({"n_text": 0}, "must both be 1 or more, or both 0"),
         ({"depth_vision": 0}, "must both be 1 or more, or both 0"),
-        ({"n_text": -1, "depth_text": -1}, "must both be 1 or more"),
+        ({"n_text": -1, "depth_text": -1}, "n_text is -1; it must be a whole number, 0 or more"),
         ({"n_text": 0, "depth_text": 0, "n_vision": 0, "depth_vision": 0}, "nothing to learn"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_depth_that_a_tower_does_not_have_is_refused(small: Clip, names: tuple
 
 
 def test_the_published_settings() -> None:
-    settings = {name: (vars(v.config), v.recipe(16, "")) for name, v in ivlp.VARIANTS.items()}
+    settings = {name: (vars(v.config), v.training(16)) for name, v in ivlp.VARIANTS.items()}
     assert list(settings) == ["ivlp-paper", "vpt-deep", "vpt-shallow", "language-only"]
     sizes = {name: tuple(config.values())[:4] for name, (config, _) in settings.items()}
     assert sizes == {

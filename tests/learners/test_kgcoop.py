@@ -1,4 +1,4 @@
-"""KgCoOp: its loss written out, and that it holds the prompts back."""
+"""KgCoOp: its loss written out, and its effect on the prompts."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from torch import nn
 
 from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import FeatureBatches
+from vlprompt.data.batches import feature_batches
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
 from vlprompt.learners import kgcoop
 from vlprompt.learners.kgcoop import KgCoOp, KgCoOpConfig
-from vlprompt.recipe import TrainConfig
-from vlprompt.train import fit
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
 TEMPLATES = ("a photo of a {}, a type of thing.", "art of the {}.")
 
@@ -45,8 +45,8 @@ def test_at_the_hand_written_prompt_there_is_no_penalty(small: Clip, names: tupl
     assert torch.allclose(learner.loss(batch), F.cross_entropy(learner(batch), batch.labels), atol=1e-6)
 
 
-def test_a_larger_weight_keeps_the_prompts_nearer(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
-    batches = FeatureBatches(batch.features, batch.labels, batch_size=12, seed=0)
+def test_with_a_larger_weight_the_prompts_stay_nearer(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
+    batches = feature_batches(batch.features, batch.labels, batch_size=12, seed=0)
     settings = TrainConfig(epochs=5, lr=0.002, warmup="none", schedule="constant")
     distances = []
     for weight in (0.0, 8.0, 40.0):
@@ -57,7 +57,7 @@ def test_a_larger_weight_keeps_the_prompts_nearer(small: Clip, names: tuple[str,
     assert distances[0] > 1.02 * distances[1] > 1.02 * distances[2]
 
 
-def test_the_tasks_templates_are_stayed_near_to(small: Clip, names: tuple[str, ...]) -> None:
+def test_the_hand_written_prompts_are_the_tasks(small: Clip, names: tuple[str, ...]) -> None:
     task = Task("things", names, templates=TEMPLATES)
     learner = KgCoOp.for_task(small, task, KgCoOpConfig())
     assert learner.config.templates == TEMPLATES
@@ -75,8 +75,8 @@ def test_new_names_have_hand_written_prompts_of_their_own(small: Clip, names: tu
 
 
 def test_settings() -> None:
-    assert (kgcoop.recipe().epochs, kgcoop.recipe().batch_size) == (100, 128)
-    with pytest.raises(UsageError, match="weight"):
+    assert (kgcoop.RECIPE.epochs, kgcoop.RECIPE.batch_size) == (100, 128)
+    with pytest.raises(UsageError, match=r"KgCoOpConfig.weight is -1.0; it must be a number, 0 or more"):
         KgCoOpConfig(weight=-1)
-    with pytest.raises(UsageError, match="exactly once"):
+    with pytest.raises(UsageError, match=r"'a photo'.*exactly once"):
         KgCoOpConfig(templates=("a photo",))

@@ -6,10 +6,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import vlprompt as vp
-from vlprompt.data import Batch, FeatureBatches
+from vlprompt.data.batch import Batch
+from vlprompt.data.batches import Batches, feature_batches
 from vlprompt.errors import UsageError
 from vlprompt.learners import LinearProbe, LinearProbeConfig
-from vlprompt.learners.linear_probe import halving
+from vlprompt.learners.linear_probe import binary_search
 
 
 @pytest.fixture(scope="module")
@@ -17,12 +18,12 @@ def clip() -> vp.Clip:
     return vp.load_clip("tiny")
 
 
-def points(clip: vp.Clip, classes: int, seed: int, count: int = 60) -> FeatureBatches:
+def points(clip: vp.Clip, classes: int, seed: int, count: int = 60) -> Batches:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     centres = torch.randn(classes, clip.embed_dim, generator=torch.Generator().manual_seed(9))
     noise = torch.randn(count, clip.embed_dim, generator=generator)
-    return FeatureBatches(centres[labels] + noise, labels, batch_size=32)
+    return feature_batches(centres[labels] + noise, labels, batch_size=32)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -49,8 +50,14 @@ def test_c_is_chosen_on_validation_data(clip: vp.Clip, monkeypatch: pytest.Monke
 
 
 def test_the_binary_search_finds_the_peak() -> None:
-    best = halving(lambda c: -abs(np.log10(c) - 1.7), 1.0, 1e3, 12)
+    best = binary_search(lambda c: -abs(np.log10(c) - 1.7), 1.0, 1e3, 12)
     assert abs(np.log10(best) - 1.7) < 0.01
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"search_steps": -1}, {"fallback": 0.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"LinearProbeConfig.{next(iter(wrong))} is"):
+        LinearProbeConfig(**wrong)
 
 
 def test_one_class_alone_is_refused(clip: vp.Clip) -> None:
@@ -58,7 +65,7 @@ def test_one_class_alone_is_refused(clip: vp.Clip) -> None:
         LinearProbe(clip, ["a", "b"]).prepare(points(clip, 1, seed=1), None)
 
 
-def test_a_class_without_images_is_never_the_answer(clip: vp.Clip) -> None:
+def test_a_class_without_images_is_never_predicted(clip: vp.Clip) -> None:
     learner = LinearProbe(clip, ["a", "b", "never"])
     train = points(clip, 2, seed=1)
     learner.prepare(train, None)

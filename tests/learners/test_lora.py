@@ -35,5 +35,5 @@ def test_it_starts_as_the_frozen_model_and_learns() -> None:
 
 def test_parts_are_letters_of_qkv() -> None:
     for wrong in ("", "x", "qo"):
-        with pytest.raises(UsageError, match="parts"):
+        with pytest.raises(UsageError, match=r"LoRAConfig\.parts"):
             LoRAConfig(parts=wrong)

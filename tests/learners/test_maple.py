@@ -83,7 +83,7 @@ def test_it_starts_from_the_first_words_and_noise(single: Clip, names: tuple[str
     assert torch.allclose(shallow.text()[0], hand_written, atol=1e-4)
 
 
-def test_the_couplings_of_deeper_layers_start_alike(
+def test_the_couplings_of_deeper_layers_start_equal(
     make_small: Callable[..., Clip], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = make_small(vision={"image_size": 16, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8})
@@ -97,7 +97,7 @@ def test_the_couplings_of_deeper_layers_start_alike(
     assert 0.9 * bound < float(first.abs().max()) <= bound
 
 
-def test_new_classes_take_over_the_prompts(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
+def test_new_classes_use_the_same_prompts(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
     learner, other = MaPLe(small, names, SMALL, seed=1), MaPLe(small, ["train", "old cat"], SMALL, seed=1)
     learner.set_classes(["train", "old cat"])
     assert torch.equal(learner.predict(batch), other.predict(batch))
@@ -118,7 +118,7 @@ def test_text_is_encoded_once_for_an_evaluation(
     ("config", "reason"),
     [
         ({"depth": 9}, "depth is 9, the text tower has 2 layers; give at most 2"),
-        ({"depth": 2, "n_ctx": 5}, "5 learned tokens cannot start from 'a photo of a', which makes 4"),
+        ({"depth": 2, "n_ctx": 5}, "5 learned tokens cannot start from 'a photo of a', which has 4"),
         ({"depth": 2, "n_ctx": 1, "words": "unbelievabilities"}, "whole words"),
     ],
 )
@@ -131,7 +131,7 @@ def test_what_cannot_work_is_refused(
 
 def test_values_are_checked(small: Clip, names: tuple[str, ...]) -> None:
     for values in ({"n_ctx": 0}, {"depth": 0}):
-        with pytest.raises(UsageError, match="must be 1 or more"):
+        with pytest.raises(UsageError, match="is 0; it must be a whole number, 1 or more"):
             MaPLeConfig(**values)
     with pytest.raises(UsageError, match="reads images"):
         MaPLe(small, names, SMALL)(Batch(torch.zeros(1), torch.zeros(1)))
@@ -141,7 +141,7 @@ def test_the_recipes_are_the_published_ones() -> None:
     ours, other = (maple.VARIANTS[name] for name in ("maple-paper", "maple-cross-dataset"))
     assert ours.config == MaPLeConfig(n_ctx=2, depth=9, words="a photo of a")
     assert (other.config.depth, other.config.n_ctx) == (3, 2)
-    recipes = [variant.recipe(16, "") for variant in (ours, other)]
+    recipes = [variant.training(16) for variant in (ours, other)]
     assert [(r.epochs, r.lr) for r in recipes] == [(5, 0.0035), (2, 0.0026)]
     assert {(r.batch_size, r.weight_decay, r.warmup_lr) for r in recipes} == {(4, 5e-4, 1e-5)}
 

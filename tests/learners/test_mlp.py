@@ -1,4 +1,4 @@
-"""MLP-k: what is kept of batch norm."""
+"""MLP-k: the saved statistics of batch norm, the number of layers, and batches of one image."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ import torch
 
 import vlprompt as vp
 from tests.learners.vits import NAMES, batch_for, small_vit
-from vlprompt.data import FeatureBatches
+from vlprompt.data.batches import feature_batches
 from vlprompt.errors import UsageError
 from vlprompt.learners import MLP, MLPConfig
 
 
-def test_running_statistics_are_saved_and_come_back(tmp_path: Path) -> None:
+def test_running_statistics_are_saved_and_loaded(tmp_path: Path) -> None:
     vit = small_vit(torch.float32)
     learner, batch = MLP(vit, NAMES), batch_for(vit)
     assert batch.features is not None
-    data = FeatureBatches(batch.features, batch.labels, batch_size=4)
+    data = feature_batches(batch.features, batch.labels, batch_size=4)
     vp.fit(learner, data, vp.TrainConfig(epochs=2, augment="none"))
     assert learner.hidden[0][2].running_mean.any()
     learner.save(tmp_path)

@@ -53,7 +53,7 @@ def plain_mode(f: Tensor, p: Tensor, lambda_y: float, lambda_q: float) -> Tensor
 def test_scores_are_those_of_the_mode(small: Clip, names: tuple[str, ...], count: int, config: MTAConfig) -> None:
     learner = MTA(small, names, config)
     held = views(count)
-    text = learner.text()
+    text = learner.class_features()
     wanted = []
     for image in held:
         f = image / image.norm(dim=1, keepdim=True)
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_mode(small: Clip, names: tuple[str, ...], count
         wanted.append(small.logit_scale * plain_mode(f, p, config.lambda_y, config.lambda_q) @ text.T)
     got = learner.predict(batch_of(held))
     assert torch.allclose(got, torch.stack(wanted), atol=1e-3)
-    assert not torch.allclose(got, learner(batch_of(held)), atol=0.1), "it answers as if there were one view"
+    assert not torch.allclose(got, learner(batch_of(held)), atol=0.1), "the scores are those of one view"
 
 
 def test_outliers_do_not_count(small: Clip, names: tuple[str, ...]) -> None:
@@ -70,11 +70,12 @@ def test_outliers_do_not_count(small: Clip, names: tuple[str, ...]) -> None:
     spoiled = clear.clone()
     spoiled[:, 15:] = views(5, spread=2.0, seed=9)
     shift = (learner.predict(batch_of(spoiled)) - learner.predict(batch_of(clear))).abs().mean()
-    mean = (small.scores(spoiled.mean(1), learner.text()) - small.scores(clear.mean(1), learner.text())).abs().mean()
+    text = learner.class_features()
+    mean = (small.scores(spoiled.mean(1), text) - small.scores(clear.mean(1), text)).abs().mean()
     assert shift < 0.5 * mean
 
 
-def test_views_that_are_all_the_same_give_their_answer(small: Clip, single: Clip, names: tuple[str, ...]) -> None:
+def test_equal_views_give_their_common_prediction(small: Clip, single: Clip, names: tuple[str, ...]) -> None:
     """A blank picture has 64 equal crops; 0/0 in the published code."""
     for count in (1, 2, 64):
         held = views(1).expand(-1, count, -1)
@@ -84,7 +85,7 @@ def test_views_that_are_all_the_same_give_their_answer(small: Clip, single: Clip
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(UsageError, match="views is 1; mta needs 2 views or more"):
+    with pytest.raises(UsageError, match=r"MTAConfig.views is 1; it must be a whole number, 2 or more"):
         MTAConfig(views=1)
-    with pytest.raises(UsageError, match="lambda_y 0"):
+    with pytest.raises(UsageError, match=r"lambda_y is 0.0; it must be a number, above 0"):
         MTAConfig(lambda_y=0)

@@ -13,7 +13,7 @@ from vlprompt.data.batch import Batch
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
 from vlprompt.learners import prograd
-from vlprompt.learners.prograd import ProGrad, ProGradConfig, opening, without_conflict
+from vlprompt.learners.prograd import ProGrad, ProGradConfig, without_conflict, words_first
 
 
 @pytest.mark.parametrize("conflict", [False, True])
@@ -49,7 +49,7 @@ def test_the_gradient_written_out(
     assert torch.allclose(loss, own)
 
 
-def test_what_is_left_does_not_work_against_general_knowledge() -> None:
+def test_the_projected_gradient_does_not_conflict() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         own, general = torch.randn(2, 4, 8, generator=generator, dtype=torch.float64)
@@ -71,10 +71,10 @@ def test_what_is_left_does_not_work_against_general_knowledge() -> None:
     ],
 )
 def test_templates_become_the_authors(template: str, wanted: str) -> None:
-    assert opening(template) == wanted
+    assert words_first(template) == wanted
 
 
-def test_the_start_is_zeros_and_then_the_template(small: Clip, names: tuple[str, ...]) -> None:
+def test_the_context_starts_with_zeros_before_the_template(small: Clip, names: tuple[str, ...]) -> None:
     task = Task("pets", names, templates=("a photo of a {}, a type of pet.",))
     learner = ProGrad.for_task(small, task, ProGradConfig())
     pieces = small.tokenizer.pieces("a type of pet, a photo of a")
@@ -93,5 +93,5 @@ def test_settings() -> None:
     epochs = [prograd.recipe(shots).epochs for shots in (1, 2, 4, 8, 16)]
     assert epochs == [50, 100, 100, 200, 200]
     assert prograd.recipe(16, "imagenet").epochs == 50
-    with pytest.raises(UsageError, match="temperature above 0"):
+    with pytest.raises(UsageError, match=r"temperature is 0.0; it must be a number, above 0"):
         ProGradConfig(temperature=0)

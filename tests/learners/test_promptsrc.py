@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from benchmarks.parity.__main__ import run
-from vlprompt import train
 from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
+from vlprompt.data.templates import IMAGENET_60, readable
 from vlprompt.errors import UsageError
 from vlprompt.learners import promptsrc
 from vlprompt.learners.promptsrc import PromptSRC, PromptSRCConfig
-from vlprompt.recipe import TrainConfig
-from vlprompt.templates import IMAGENET_60, readable
+from vlprompt.training import resume
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
 TEMPLATES = ("a photo of a {}.", "art of the {}.", "a {} in a video game.")
 SMALL = PromptSRCConfig(
@@ -58,8 +59,7 @@ def test_the_loss_written_out(
     for template in TEMPLATES:
         frozen += small.model.encode_text(small.tokenizer([template.format(readable(name)) for name in names])) / 3
     frozen_image = small.model.encode_image(batch.images)
-    text = learner.prompts.encode_text(small)[0]
-    image = learner.prompts.encode_image(small, batch.images)
+    text, image = learner.text()[0], learner.image_features(batch)
     g, f, g0, f0 = (x / x.norm(dim=-1, keepdim=True) for x in (text, image, frozen, frozen_image))
     p, p0 = ((small.logit_scale * a @ b.T).softmax(dim=-1) for a, b in ((f, g), (f0, g0)))
     terms = {
@@ -77,7 +77,7 @@ def test_the_loss_written_out(
     assert torch.allclose(learner(batch), small.logit_scale * f @ g.T, atol=1e-9)
 
 
-def test_the_frozen_text_is_made_once_and_anew_for_other_classes(
+def test_the_frozen_text_is_computed_once_for_a_set_of_classes(
     single: Clip, names: tuple[str, ...], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner, calls = PromptSRC(single, names, SMALL), []
@@ -85,7 +85,7 @@ def test_the_frozen_text_is_made_once_and_anew_for_other_classes(
     monkeypatch.setattr(Clip, "encode_texts", lambda self, texts: calls.append(1) or encode(self, texts))
     batch = Batch(batch.labels, batch.index, images=batch.images.float())
     learner.predict(batch)
-    assert calls == [], "predictions have no use for it"
+    assert calls == [], "predictions do not need it"
     for _ in range(2):
         learner.loss(batch)
     assert len(calls) == len(TEMPLATES)
@@ -101,11 +101,15 @@ def test_the_sixty_templates(shared: Path) -> None:
         assert [str(text) for text in stored["templates"]] == list(IMAGENET_60)
 
 
-def test_a_model_of_few_words_gets_the_templates_it_can_read(make_small: Callable[..., Clip]) -> None:
+def test_a_model_of_few_words_uses_the_templates_it_was_trained_on(make_small: Callable[..., Clip]) -> None:
     clip = make_small(dtype=torch.float32)
-    assert promptsrc._known_of_sixty(clip) == list(IMAGENET_60)
-    clip.tokenizer.known = frozenset(clip.tokenizer.pieces("a photo of the cool ."))
-    assert set(promptsrc._known_of_sixty(clip)) == {"a photo of a {}.", "a photo of the {}.", "a photo of the cool {}."}
+    assert promptsrc._readable_templates(clip) == list(IMAGENET_60)
+    clip.tokenizer.trained_ids = frozenset(clip.tokenizer.pieces("a photo of the cool ."))
+    assert set(promptsrc._readable_templates(clip)) == {
+        "a photo of a {}.",
+        "a photo of the {}.",
+        "a photo of the cool {}.",
+    }
 
 
 def test_the_end_is_the_weighted_average_of_the_epochs(single: Clip, names: tuple[str, ...], batch: Batch) -> None:
@@ -117,7 +121,7 @@ def test_the_end_is_the_weighted_average_of_the_epochs(single: Clip, names: tupl
         end_epoch(epoch, epochs)
 
     learner.end_epoch = noting  # type: ignore[method-assign]
-    train.fit(learner, Batches(batch), SETTINGS)
+    fit(learner, Batches(batch), SETTINGS)
     density = [np.exp(-0.5 * ((e - 2) / 1.5) ** 2) for e in (1, 2, 3, 4)]
     for name, p in learner.trainable().items():
         wanted = sum(w * state[name] for w, state in zip(density, after, strict=True)) / sum(density)
@@ -125,13 +129,13 @@ def test_the_end_is_the_weighted_average_of_the_epochs(single: Clip, names: tupl
         assert (p - after[-1][name]).abs().max() > 1e-5, "the last epoch alone would do as well"
 
 
-def test_a_second_training_forgets_the_average_of_the_first(single: Clip, names: tuple[str, ...], batch: Batch) -> None:
+def test_a_second_training_starts_a_new_average(single: Clip, names: tuple[str, ...], batch: Batch) -> None:
     learner = PromptSRC(single, names, SMALL, seed=1)
     start = {name: p.detach().clone() for name, p in learner.trainable().items()}
     ends = []
     for _ in range(2):
         learner.restore(start, "here")
-        train.fit(learner, Batches(batch), SETTINGS)
+        fit(learner, Batches(batch), SETTINGS)
         ends.append({name: p.detach().clone() for name, p in learner.trainable().items()})
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
 
@@ -140,29 +144,29 @@ def test_a_second_training_forgets_the_average_of_the_first(single: Clip, names:
 def test_an_interrupted_training_ends_in_the_same_bytes(
     single: Clip, names: tuple[str, ...], batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
     whole = PromptSRC(single, names, SMALL, seed=1)
-    train.fit(whole, Batches(batch), SETTINGS)
+    fit(whole, Batches(batch), SETTINGS)
     cut = PromptSRC(single, names, SMALL, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        train.fit(cut, Batches(batch, stop=stop), SETTINGS, state=tmp_path / "state")
+        fit(cut, Batches(batch, stop=stop), SETTINGS, state=tmp_path / "state")
     again = PromptSRC(single, names, SMALL, seed=1)
-    report = train.fit(again, Batches(batch), SETTINGS, state=tmp_path / "state")
+    report = fit(again, Batches(batch), SETTINGS, state=tmp_path / "state")
     assert report.resumed_from == stop
     for name, p in whole.trainable().items():
         assert torch.equal(p, again.trainable()[name])
-    assert all(torch.equal(a, b) for a, b in zip(whole.memory().values(), again.memory().values(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole.averages.values(), again.averages.values(), strict=True))
 
 
 @pytest.mark.parametrize(("mean", "std", "epochs"), [(15, 1, 20), (6, 10, 20), (45, 5, 50), (45, 0.5, 3), (-900, 1, 4)])
-def test_the_shares_of_epochs_sum_to_one(single: Clip, mean: float, std: float, epochs: int) -> None:
+def test_the_weights_of_epochs_sum_to_one(single: Clip, mean: float, std: float, epochs: int) -> None:
     config = PromptSRCConfig(n_text=2, depth_text=1, depth_vision=1, gpa_mean=mean, gpa_std=std)
-    shares = PromptSRC(single, ["cat"], config).shares(epochs)
-    assert len(shares) == epochs
-    assert abs(sum(shares) - 1) < 1e-12
-    assert min(shares) >= 0
+    weights = PromptSRC(single, ["cat"], config).epoch_weights(epochs)
+    assert len(weights) == epochs
+    assert abs(sum(weights) - 1) < 1e-12
+    assert min(weights) >= 0
     nearest = min(range(1, epochs + 1), key=lambda epoch: abs(epoch - mean))
-    assert shares.index(max(shares)) == nearest - 1
+    assert weights.index(max(weights)) == nearest - 1
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_the_shares_of_epochs_sum_to_one(single: Clip, mean: float, std: float, 
     [
         ({"n_text": 0}, "n_text is 0"),
         ({"depth_vision": 0}, "depth_vision is 0"),
-        ({"gpa_std": 0.0}, "gpa_std above 0"),
+        ({"gpa_std": 0.0}, "gpa_std is 0.0; it must be a number, above 0"),
         ({"text_weight": -1.0}, "0 or more"),
         ({"image_weight": float("nan")}, "0 or more"),
         ({"templates": ("a photo",)}, "exactly once"),
@@ -182,7 +186,7 @@ def test_values_are_checked(values: dict[str, object], reason: str) -> None:
 
 
 def test_the_published_settings(small: Clip, names: tuple[str, ...]) -> None:
-    settings = {name: (v.config, v.recipe(16, "")) for name, v in promptsrc.VARIANTS.items()}
+    settings = {name: (v.config, v.training(16)) for name, v in promptsrc.VARIANTS.items()}
     found = {n: (c.depth_text, c.depth_vision, c.gpa_mean, c.gpa_std, r.epochs) for n, (c, r) in settings.items()}
     assert found == {
         "promptsrc-paper": (9, 9, 15, 1, 20),

@@ -1,4 +1,4 @@
-"""TDA against its equations with dictionaries of lists, and what online means."""
+"""TDA against its equations with dictionaries of lists, and as an online method."""
 
 import math
 
@@ -10,8 +10,9 @@ from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
 from vlprompt.learners.tda import TDA, TDAConfig
+from vlprompt.training.evaluate import Online
 
-# Thresholds at which a small random model's images are unsure, some of the time.
+# Thresholds at which some images of a small random model are uncertain.
 CONFIG = TDAConfig(unsure_from=0.2, unsure_to=0.9, likely=0.1, positive_size=2, negative_alpha=0.5)
 
 
@@ -55,7 +56,7 @@ def plainly(images: Tensor, text: Tensor, scale: Tensor, c: TDAConfig) -> Tensor
             for _, key, value in (item for kept in cache.values() for item in kept):
                 scores = scores + sign * alpha * torch.exp(-beta * (1 - f @ key)) * value
         answers.append(scores)
-    assert caches[1], "nothing was unsure: the test shows nothing"
+    assert caches[1], "no image was uncertain: the test shows nothing"
     return torch.stack(answers)
 
 
@@ -65,34 +66,34 @@ def test_scores_are_the_caches(small: Clip, names: tuple[str, ...], views: int, 
     config = TDAConfig(**{**vars(CONFIG), "reference_quirks": quirks, "views": views})
     learner = TDA(small, names, config)
     held = stream(views=views)
-    wanted = plainly(held, learner.text(), small.logit_scale, config)
+    wanted = plainly(held, learner.class_features(), small.logit_scale, config)
     assert torch.allclose(learner.predict(batch_of(held)), wanted, atol=1e-8)
 
 
-def test_the_same_stream_gives_the_same_answers_in_batches_of_any_size(small: Clip, names: tuple[str, ...]) -> None:
+def test_a_streams_scores_do_not_depend_on_the_batch_size(small: Clip, names: tuple[str, ...]) -> None:
     learner, held = TDA(small, names, CONFIG), stream()
     together = learner.predict(batch_of(held))
     for size in (1, 7, 16):
-        learner.forget()
+        learner.reset()
         parts = [learner.predict(batch_of(part)) for part in held.split(size)]
         assert torch.allclose(torch.cat(parts), together, atol=1e-10)
 
 
-def test_it_is_online_and_forgets(small: Clip, names: tuple[str, ...]) -> None:
+def test_it_is_online_and_can_be_reset(small: Clip, names: tuple[str, ...]) -> None:
     learner, held = TDA(small, names, CONFIG), stream()
-    assert TDA.online
+    assert isinstance(learner, Online)
     first = learner.predict(batch_of(held))
     assert not torch.allclose(learner.predict(batch_of(held)), first, atol=1e-3), "the caches do nothing"
-    learner.forget()
+    learner.reset()
     assert torch.equal(learner.predict(batch_of(held)), first)
-    learner.forget()
+    learner.reset()
     assert not torch.allclose(learner.predict(batch_of(held.flip(0))).flip(0), first, atol=1e-3), "order must matter"
     learner.set_classes(["cat", "dog"])
     assert learner.predict(batch_of(held)).shape == (len(held), 2)
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(UsageError, match="must be 1 or more"):
+    with pytest.raises(UsageError, match="positive_size is 0; it must be a whole number, 1 or more"):
         TDAConfig(positive_size=0)
-    with pytest.raises(UsageError, match="a share of the views"):
+    with pytest.raises(UsageError, match=r"confident is 2.0; it must be a number, above 0 and at most 1"):
         TDAConfig(confident=2)

@@ -1,4 +1,4 @@
-"""Tip-Adapter: cache, equation and search written out, and what `fit` shows it."""
+"""Tip-Adapter: its equation written out, and its cache after `fit`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlprompt import feed, learners
+from vlprompt import methods
 from vlprompt.backbones.clip import Clip
-from vlprompt.cache import GRID, PUBLISHED, Cache
+from vlprompt.data import feed
 from vlprompt.data.batch import Batch
+from vlprompt.data.batches import feature_batches
 from vlprompt.data.catalog import load_task
 from vlprompt.data.features import FeatureStore
-from vlprompt.data.loaders import FeatureBatches
 from vlprompt.data.task import Task
 from vlprompt.data.transforms import train_transform
 from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.learners import tip_adapter
 from vlprompt.learners.tip_adapter import TipAdapter, TipAdapterConfig
-from vlprompt.train import fit
+from vlprompt.training.fit import fit
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def views() -> torch.Tensor:
 
 def test_cache_and_equation_written_out(small: Clip, names: tuple[str, ...], batch: Batch, views: torch.Tensor) -> None:
     learner = TipAdapter(small, names, TipAdapterConfig(views=3, alpha=2.5, beta=1.5)).double()
-    learner.prepare(FeatureBatches(views, batch.labels, batch_size=5), None)
+    learner.prepare(feature_batches(views, batch.labels, batch_size=5), None)
     x, f = views.numpy(), batch.features.numpy()
     keys = x.mean(axis=0)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
@@ -47,79 +47,45 @@ def test_cache_and_equation_written_out(small: Clip, names: tuple[str, ...], bat
     text = small.encode_texts([f"a photo of a {name.replace('_', ' ')}." for name in names]).numpy()
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     wanted = float(small.logit_scale) * f @ text.T + 2.5 * votes
-    assert np.allclose(learner.predict(batch), wanted, atol=1e-6)  # alpha and beta are kept in float32
+    assert np.allclose(learner.predict(batch), wanted, atol=1e-6)  # alpha and beta are in float32
     normalised_first = F.normalize(F.normalize(views, dim=-1).mean(dim=0), dim=-1)
-    assert not np.allclose(keys, normalised_first, atol=1e-3), "the order of mean and norm would not be noticed"
-
-
-def test_shuffled_batches_fill_the_same_cache(small: Clip, names: tuple[str, ...], batch: Batch) -> None:
-    caches = []
-    for seed in (None, 3):
-        learner = TipAdapter(small, names, TipAdapterConfig(views=2)).double()
-        learner.prepare(FeatureBatches(batch.features, batch.labels, batch_size=6, seed=seed), None)
-        caches.append(learner.cache)
-    assert torch.allclose(caches[0].keys, caches[1].keys)
-    assert torch.equal(caches[0].labels, caches[1].labels)
-
-
-def test_the_search_is_the_authors_double_loop(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(2)
-    cache = Cache(5, 32, 1.0, 1.0).double()
-    cache.fill(FeatureBatches(batch.features, batch.labels, batch_size=12), 1)
-    held_out = batch.features[torch.arange(40) % 12] + 2 * torch.randn(40, 32, generator=generator).double()
-    labels = batch.labels[torch.arange(40) % 12]
-    base = 3 * torch.randn(40, 5, generator=generator).double()
-    f = F.normalize(held_out, dim=-1)
-    best, chosen = 0.0, (0.0, 0.0)
-    betas = [i * (7 - 0.1) / GRID[0] + 0.1 for i in range(GRID[0])]
-    alphas = [i * (3 - 0.1) / GRID[1] + 0.1 for i in range(GRID[1])]
-    for beta in betas:
-        votes = ((-1) * (beta - beta * (f @ cache.keys.detach().T))).exp() @ F.one_hot(cache.labels, 5).double()
-        for alpha in alphas:
-            accuracy = float(((base + votes * alpha).argmax(dim=-1) == labels).double().mean())
-            if accuracy > best:
-                best, chosen = accuracy, (alpha, beta)
-    for at_once in (2**22, 100):  # all held-out images together, and eight at once
-        monkeypatch.setattr("vlprompt.cache.AT_ONCE", at_once)
-        cache.search(held_out, base, labels, (7, 3))
-        assert np.allclose(cache.weights, chosen, atol=1e-5)
-    assert chosen not in {(alphas[0], betas[0]), (0.0, 0.0)}, "nothing was there to be found"
+    assert not np.allclose(keys, normalised_first, atol=1e-3), "the order of mean and norm makes no difference here"
 
 
 def test_validation_images_choose_the_weights(single: Clip, digits: Task, tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     with_val, without = (TipAdapter.for_task(single, task, TipAdapterConfig()) for task in (digits, digits))
-    fit(with_val, digits, tip_adapter.recipe(), store=store)
-    fit(without, replace(digits, val=()), tip_adapter.recipe(), store=store)
+    fit(with_val, digits, tip_adapter.RECIPE, store=store)
+    fit(without, replace(digits, val=()), tip_adapter.RECIPE, store=store)
     assert without.cache.weights.tolist() == pytest.approx([1.17, 1])
     assert with_val.cache.weights.tolist() != without.cache.weights.tolist()
-    batch = next(iter(feed.judging(with_val, digits, digits.val, store).epoch(0)))
+    batch = next(iter(feed.test_batches(with_val.needs, with_val.backbone, digits, digits.val, store).epoch(0)))
     right = [float((x.predict(batch).argmax(dim=-1) == batch.labels).sum()) for x in (with_val, without)]
     assert right[0] >= right[1]
 
 
 def test_keys_are_the_mean_of_ten_random_crops(single: Clip, digits: Task, tmp_path: Path) -> None:
     learner = TipAdapter.for_task(single, digits, TipAdapterConfig())
-    fit(learner, digits, tip_adapter.recipe(), store=FeatureStore(tmp_path))
+    fit(learner, digits, tip_adapter.RECIPE, store=FeatureStore(tmp_path))
     store, crop = FeatureStore(tmp_path / "own"), train_transform(single.preprocess, 0.5)
-    space = [store.get(feed.encoder(learner), "x", crop, digits.images, digits.train, seeds=k) for k in range(10)]
+    space = [store.get(feed.encoder(single), "x", crop, digits.images, digits.train, seed=k) for k in range(10)]
     assert torch.allclose(learner.cache.keys, F.normalize(torch.stack(space).mean(dim=0), dim=-1), atol=1e-5)
     assert learner.cache.labels.tolist() == [example.label for example in digits.train]
     plain = TipAdapter.for_task(single, digits, TipAdapterConfig())
-    fit(plain, digits, replace(tip_adapter.recipe(), augment="none"), store=store)
-    (seen,) = feed.judging(plain, digits, digits.train, store).epoch(0)
+    fit(plain, digits, replace(tip_adapter.RECIPE, augment="none"), store=store)
+    (seen,) = feed.test_batches(plain.needs, plain.backbone, digits, digits.train, store).epoch(0)
     assert torch.allclose(plain.cache.keys, F.normalize(seen.features, dim=-1), atol=1e-5)
 
 
-def test_saved_and_loaded_with_as_many_keys_as_it_has(
+def test_a_saved_prompt_opens_with_the_same_number_of_keys(
     single: Clip, names: tuple[str, ...], batch: Batch, tmp_path: Path
 ) -> None:
     batch = replace(batch, features=batch.features.float())
     learner = TipAdapter(single, names, TipAdapterConfig(views=1, dataset="dtd"))
-    learner.prepare(FeatureBatches(batch.features, batch.labels, batch_size=12), None)
+    learner.prepare(feature_batches(batch.features, batch.labels, batch_size=12), None)
     learner.cache.weights.copy_(torch.tensor([0.7, 4.5]))
     learner.save(tmp_path)
-    again = learners.load(tmp_path, single)
+    again = methods.load(tmp_path, single)
     assert again.cache.weights.tolist() == pytest.approx([0.7, 4.5])
     assert torch.equal(again.predict(batch), learner.predict(batch))
     other = TipAdapter(single, names[:3])
@@ -127,18 +93,20 @@ def test_saved_and_loaded_with_as_many_keys_as_it_has(
         other.restore({"cache.keys": learner.cache.keys.detach()}, "here")
 
 
-def test_published_values_go_by_the_name_of_the_data_set(small: Clip, names: tuple[str, ...]) -> None:
-    task = Task("oxford_flowers", names, templates=("a photo of a {}, a type of flower.",))
+def test_published_values_are_chosen_by_the_data_set(small: Clip, names: tuple[str, ...]) -> None:
+    task = Task("flowers", names, templates=("a photo of a {}, a type of flower.",), dataset="oxford_flowers")
     learner = TipAdapter.for_task(small, task, TipAdapterConfig())
     assert learner.cache.weights.tolist() == [10, 1]
-    assert learner.reach == (50, 50)
+    assert learner.limits == (50, 50)
     assert TipAdapter.for_task(small, task, TipAdapterConfig(alpha=2)).cache.weights.tolist() == [2, 1]
-    assert len(PUBLISHED) == 11
+    other = replace(task, name="oxford_flowers", dataset="")
+    assert TipAdapter.for_task(small, other, TipAdapterConfig()).limits == (7, 3), "the name alone decides nothing"
 
 
-def test_classes_stay_and_bad_settings_are_refused(small: Clip, names: tuple[str, ...]) -> None:
+def test_classes_are_fixed_and_wrong_settings_are_refused(small: Clip, names: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="cache holds images of these classes"):
         TipAdapter(small, names).set_classes(["x"])
-    for wrong in ({"views": 0}, {"alpha": -1.0}, {"beta": 0.0}):
-        with pytest.raises(UsageError, match="tip_adapter"):
+    for wrong, allowed in (({"views": 0}, "1 or more"), ({"alpha": -1.0}, "0 or more"), ({"beta": 0.0}, "above 0")):
+        with pytest.raises(UsageError, match=f"TipAdapterConfig.{next(iter(wrong))} is .*{allowed}"):
             TipAdapterConfig(**wrong)
+    assert isinstance(TipAdapterConfig(alpha=2).alpha, float), "a whole number must not make the weights integers"

@@ -1,4 +1,4 @@
-"""Tip-Adapter-F: its training written out with torch's own schedule, and which epoch it keeps."""
+"""Tip-Adapter-F: its training written out with torch's own schedule, and its choice of an epoch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlprompt import learners
+from vlprompt import methods
 from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches, FeatureBatches
+from vlprompt.data.batches import Batches, feature_batches
 from vlprompt.errors import UsageError
 from vlprompt.learners import tip_adapter_f
 from vlprompt.learners.tip_adapter_f import TipAdapterF, TipAdapterFConfig
-from vlprompt.recipe import TrainConfig
-from vlprompt.train import fit
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
 SETTINGS = TrainConfig(
     epochs=4, batch_size=5, lr=0.01, optimizer="adamw", weight_decay=0.01, eps=1e-4, per_step=True, warmup="none"
@@ -25,14 +25,14 @@ SETTINGS = TrainConfig(
 
 @pytest.fixture
 def train(batch: Batch) -> Batches:
-    return FeatureBatches(batch.features, batch.labels, batch_size=5, seed=2)
+    return feature_batches(batch.features, batch.labels, batch_size=5, seed=2)
 
 
 @pytest.fixture
 def val(batch: Batch) -> Batches:
     noise = torch.randn(40, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     rows = torch.arange(40) % 12
-    return FeatureBatches(batch.features[rows] + 1.5 * noise, batch.labels[rows], batch_size=16)
+    return feature_batches(batch.features[rows] + 1.5 * noise, batch.labels[rows], batch_size=16)
 
 
 def learner_of(small: Clip, names: tuple[str, ...]) -> TipAdapterF:
@@ -63,7 +63,7 @@ def test_training_written_out(small: Clip, names: tuple[str, ...], train: Batche
     assert (keys - start.cache.keys).abs().max() > 1e-3
 
 
-def test_the_best_epoch_on_validation_images_is_kept(
+def test_the_best_epoch_on_validation_images_is_used(
     small: Clip, names: tuple[str, ...], train: Batches, val: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = learner_of(small, names)
@@ -72,7 +72,7 @@ def test_the_best_epoch_on_validation_images_is_kept(
     held_out = [(b.features, b.labels) for b in val.epoch(0)]
 
     def watch(epoch: int, epochs: int) -> None:
-        right = sum(int((learner.scores(x).argmax(dim=-1) == y).sum()) for x, y in held_out)
+        right = sum(int((learner.feature_scores(x).argmax(dim=-1) == y).sum()) for x, y in held_out)
         seen.append((right, learner.cache.keys.detach().clone()))
         end_epoch(epoch, epochs)
 
@@ -88,33 +88,36 @@ def test_the_best_epoch_on_validation_images_is_kept(
 def test_an_interrupted_training_ends_in_the_same_bytes(
     small: Clip, names: tuple[str, ...], train: Batches, val: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlprompt.train.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("vlprompt.training.resume.SAVE_SECONDS", 0.0)
     whole, broken, again = (learner_of(small, names) for _ in range(3))
     fit(whole, train, SETTINGS, val=val)
 
     class Halt:
-        def log(self, step: int, **values: float) -> None:
-            if step == 3:
+        def epoch(self, number: int, **values: float) -> None:
+            if number == 3:
                 raise KeyboardInterrupt
 
+        def close(self) -> None:
+            pass
+
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, train, SETTINGS, val=val, tracker=Halt(), state=tmp_path / "state")
+        fit(broken, train, SETTINGS, val=val, callbacks=[Halt()], state=tmp_path / "state")
     report = fit(again, train, SETTINGS, val=val, state=tmp_path / "state")
     assert report.resumed_from == 2
     assert torch.equal(whole.cache.keys, again.cache.keys)
     assert torch.equal(whole.cache.weights, again.cache.weights)
 
 
-def test_only_the_keys_are_trained_and_the_file_holds_what_was_found(
+def test_only_the_keys_are_trained_and_the_file_holds_labels_and_weights(
     single: Clip, names: tuple[str, ...], batch: Batch, tmp_path: Path
 ) -> None:
     batch = replace(batch, features=batch.features.float())
     learner = TipAdapterF(single, names, TipAdapterFConfig(views=1))
-    train = FeatureBatches(batch.features, batch.labels, batch_size=5, seed=2)
+    train = feature_batches(batch.features, batch.labels, batch_size=5, seed=2)
     fit(learner, train, SETTINGS, val=train)
     assert learner.trainable().keys() == {"cache.keys"}
     learner.save(tmp_path)
-    assert torch.equal(learners.load(tmp_path, single).predict(batch), learner.predict(batch))
+    assert torch.equal(methods.load(tmp_path, single).predict(batch), learner.predict(batch))
 
 
 def test_settings(small: Clip, names: tuple[str, ...]) -> None:
@@ -123,5 +126,5 @@ def test_settings(small: Clip, names: tuple[str, ...]) -> None:
     assert tip_adapter_f.recipe(16, "eurosat").epochs == 100
     with pytest.raises(UsageError, match="cache holds images of these classes"):
         TipAdapterF(small, names).set_classes(["x"])
-    with pytest.raises(UsageError, match="tip_adapter_f"):
+    with pytest.raises(UsageError, match=r"beta is 0.0; it must be a number, above 0"):
         TipAdapterFConfig(beta=0)

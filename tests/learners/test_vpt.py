@@ -1,4 +1,4 @@
-"""VPT: its start, its equations against prompts among all tokens, and both kinds of backbones."""
+"""VPT: its initial values, its equations against prompts among all tokens, and both kinds of backbones."""
 
 from typing import Any
 
@@ -10,9 +10,11 @@ import vlprompt as vp
 from tests.backbones.architectures import by_hooks
 from tests.learners.vits import NAMES, batch_for, small_vit, stirred
 from vlprompt.backbones import Clip
+from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
-from vlprompt.learners import VPT, CoOp, VPTConfig, variants
+from vlprompt.learners import VPT, CoOp, VPTConfig
 from vlprompt.learners.vpt import init_range
+from vlprompt.methods import variants
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_prompts_from_a_later_layer_on_lose_no_patch(vit: vp.Vit) -> None:
     assert torch.allclose(learner(batch), learner.head(net.norm(x)[:, 0]), rtol=1e-9, atol=1e-9)
 
 
-def test_it_starts_in_the_range_of_the_patch_projection() -> None:
+def test_initial_values_are_in_the_range_of_the_patch_projection() -> None:
     assert init_range((16, 16), 768) == pytest.approx(0.0625)
     assert init_range((32, 32), 768) == pytest.approx(0.0395, abs=5e-5)
     learner = VPT(small_vit(torch.float32), NAMES, VPTConfig(200))
@@ -62,7 +64,7 @@ def test_the_published_size_of_prompts() -> None:
     assert 12 * variants("vpt")["vpt-deep"].config.n_prompts * 768 == 460_800
 
 
-def test_dropout_is_of_each_image_and_of_training_only() -> None:
+def test_dropout_differs_by_image_and_is_off_in_evaluation() -> None:
     vit = small_vit(torch.float32)
     learner = VPT(vit, NAMES, VPTConfig(4, dropout=0.5))
     torch.manual_seed(0)
@@ -80,7 +82,7 @@ def test_on_a_clip_class_names_are_the_classifier() -> None:
     learner = VPT(clip, ["circle", "square"], VPTConfig(3, depth=2))
     assert set(learner.trainable()) == {"prompts"}
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    batch = learner.batch_of(images)
+    batch = Batch(torch.zeros(2, dtype=torch.int64), torch.arange(2), images=images)
     learner.eval()
     wanted = clip.scores(clip.encode_image(images, learner.prompt(2)), learner.text)
     assert torch.equal(learner.predict(batch), wanted)
@@ -93,10 +95,10 @@ def test_what_cannot_work_is_refused(vit: vp.Vit) -> None:
     for config, reason in ((VPTConfig(2, depth=4), "has 3"), (VPTConfig(2, start=3), "has 3")):
         with pytest.raises(UsageError, match=reason):
             VPT(vit, NAMES, config)
-    for wrong in ({"n_prompts": 0}, {"dropout": 1.0}, {"projection": -1}):
-        with pytest.raises(UsageError, match="n_prompts must be 1 or more"):
-            VPTConfig(**wrong)
-    with pytest.raises(UsageError, match=r"coop needs a CLIP.*small is not one"):
+    for name, wrong in {"n_prompts": 0, "dropout": 1.0, "projection": -1, "templates": ["a {}", "a"]}.items():
+        with pytest.raises(UsageError, match=f"VPTConfig.{name} is "):
+            VPTConfig(**{name: wrong})
+    with pytest.raises(UsageError, match=r"coop needs a CLIP.*small is a ViT"):
         CoOp(vit, NAMES)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="bias needs a ViT"):
         vp.learners.Bias(vp.load_clip("tiny"), NAMES)  # type: ignore[arg-type]

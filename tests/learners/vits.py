@@ -1,13 +1,13 @@
 """A small ViT in double precision, with weights at which every part matters."""
 
-import copy
-
 import timm
 import torch
 
 from tests.backbones.architectures import strengthened
 from vlprompt.backbones import Vit
 from vlprompt.data.batch import Batch
+from vlprompt.data.images import Example
+from vlprompt.data.task import Task
 from vlprompt.data.transforms import Preprocess
 
 NAMES = ("cat", "owl", "train", "dog", "boat")
@@ -28,17 +28,19 @@ def batch_for(vit: Vit, count: int = 8) -> Batch:
     return Batch(labels, torch.arange(count), images=images, features=vit.encode_image(images))
 
 
+def task(classes: tuple[str, ...], *labels: int) -> Task:
+    """A task with these training labels, without images."""
+    return Task("stream", classes, train=tuple(Example(i, label) for i, label in enumerate(labels)))
+
+
 def stirred(learner: torch.nn.Module) -> torch.nn.Module:
-    """The learner with every learned tensor moved a little, in float64."""
+    """The learner in float64, with every trainable tensor moved a little."""
     generator = torch.Generator().manual_seed(7)
-    for parameter in (p for p in learner.parameters() if p.requires_grad):
-        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        parameter.data = parameter.data.double() + 0.1 * noise
+    for parameter in learner.parameters():
+        parameter.data = parameter.data.double()
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     for buffer_name, buffer in list(learner.named_buffers()):
         if buffer.is_floating_point() and "backbone" not in buffer_name:
             buffer.data = buffer.data.double()
     return learner
-
-
-def copied(vit: Vit) -> torch.nn.Module:
-    return copy.deepcopy(vit.model)

@@ -1,4 +1,4 @@
-"""Tables and pictures of tasks learned one after another hold what the results say."""
+"""Tables and plots of tasks that are learned one after another."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from vlprompt.errors import UsageError
-from vlprompt.metrics import CONTINUAL
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.statistics import CONTINUAL
 from vlprompt.report import continual_plots as plots
 from vlprompt.report.continual import continual_table, curve, mean_matrix
 from vlprompt.report.series import arrange
 from vlprompt.report.tables import BY_PROTOCOL
-from vlprompt.results import Result
 
 SEEDS = (1, 2, 3)
 
@@ -52,20 +52,20 @@ def cells(table: str, row: str) -> list[str]:
     return [each.strip() for each in line.strip("|").split("|")][1:]
 
 
-def test_a_row_has_every_average_and_definition_and_the_matrices_follow() -> None:
+def test_the_matrices_follow_a_table_of_averages_and_forgetting() -> None:
     assert BY_PROTOCOL["continual"] is continual_table
     table = continual_table(RUNS, "markdown")
     first, *matrices = table.split("\n\ndigits/3-tasks, ")
     header = next(line for line in first.splitlines() if line.startswith("| learner"))
     assert [name.strip() for name in header.strip("|").split("|")][1:] == [
         "average", "curve mean", "forgetting_max", "forgetting_chaudhry", "backward_transfer", "forgetting_stepwise",
-        "tuned %",
+        "trainable %",
     ]  # fmt: skip
     # finals: (0.5+0.7+0.8)/3, (0.4+...)/3, (0.3+...)/3; Student t over 3: 4.3027 s / sqrt(3)
     assert cells(first, "l2p")[0] == "63.3 ± 8.3"
     assert cells(first, "linear") == ["66.7", "82.2", "35.0", "35.0", "-35.0", "25.0", "5"]
     assert cells(first, "linear (tasks=joint)") == ["90.0 ± 0.0", "–", "–", "–", "–", "–", "5"]
-    assert len(matrices) == 2, "what learned all at once has none"
+    assert len(matrices) == 2, "joint training has no matrix"
     assert cells(matrices[0], "after task 2") == ["60.0 ± 24.8", "90.0 ± 0.0", "–"]
 
 
@@ -78,7 +78,7 @@ def test_averages_of_matrices_are_over_seeds() -> None:
     assert mean_matrix(joint) == []
 
 
-def test_common_test_images_have_one_column() -> None:
+def test_a_common_test_set_has_one_column() -> None:
     common = run("l2p", 1, None)
     shared = Result(**{**vars(common), "extra": {"matrix": [[0.5], [0.75]]}})
     table = continual_table([shared], "markdown")
@@ -86,7 +86,7 @@ def test_common_test_images_have_one_column() -> None:
     assert cells(table, "l2p")[2] == "–"
 
 
-def test_three_pictures(tmp_path: Path) -> None:
+def test_three_plots(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need the extra `plot`")
     files = plots.draw_continual(RUNS, tmp_path / "new" / "run.png")
     assert [file.name for file in files] == ["run-matrix.png", "run-tasks.png", "run-usage.png"]
@@ -98,7 +98,7 @@ def test_three_pictures(tmp_path: Path) -> None:
     ], "equal results give equal bytes"
 
 
-def test_the_numbers_are_where_they_belong() -> None:
+def test_plots_show_the_numbers_at_their_places() -> None:
     pytest.importorskip("matplotlib", reason="plots need the extra `plot`")
     panels = plots._panels(RUNS)
     assert [title for title, _ in panels] == ["l2p", "linear"]
@@ -108,17 +108,17 @@ def test_the_numbers_are_where_they_belong() -> None:
     assert shown == {(0, 0): "100", (0, 1): "60", (1, 1): "90", (0, 2): "40", (1, 2): "70", (2, 2): "80"}
     image = axes.images[0].get_array()
     assert image[2, 0] == pytest.approx(40)
-    assert image.mask[0, 1], "what was not learned yet has no colour"
+    assert image.mask[0, 1], "a task that is not learned yet has no colour"
     lines = {line.get_label(): line for line in plots.accuracy_over_tasks(panels).axes[0].lines}
     assert lines["l2p"].get_xdata().tolist() == [1, 2, 3]
     assert lines["l2p"].get_ydata() == pytest.approx([100, 75, 190 / 3])
-    used = plots.key_usage(panels).axes[0]
+    used = plots.prompt_usage(panels).axes[0]
     assert used.get_title(loc="left") == "l2p, seed 1"
     assert used.images[0].get_array()[1].tolist() == [25, 75]
-    assert plots.key_usage([panels[1]]) is None
+    assert plots.prompt_usage([panels[1]]) is None
 
 
-def test_nothing_to_draw(tmp_path: Path) -> None:
+def test_nothing_to_draw_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="all were trained jointly"):
         plots.draw_continual(JOINT, tmp_path / "a.png")
     with pytest.raises(UsageError, match="no result of continual"):

@@ -1,4 +1,4 @@
-"""Nearest words are those of a plain search, and their report says how near and how far from the start."""
+"""Nearest words of learned tokens, by cosine."""
 
 import math
 
@@ -11,7 +11,7 @@ TABLE = torch.tensor([[3.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 WORDS = ("east", "north", "west")
 
 
-def test_nearest_is_by_angle_not_by_distance() -> None:
+def test_nearest_words_are_by_cosine_not_by_distance() -> None:
     tokens = {"context": torch.tensor([[[0.9, 0.1], [-2.0, 2.0]], [[0.0, 10.0], [1.0, -1.0]]])}  # (2, 2, 2)
     starts = {"context": torch.ones(2, 2, 2)}
     first, second, third, fourth = neighbours(tokens, starts, TABLE, WORDS, 2)
@@ -27,10 +27,10 @@ def test_nearest_is_by_angle_not_by_distance() -> None:
     assert third.start == pytest.approx(math.sqrt(0.5))
 
 
-def test_no_more_words_than_there_are_and_one_line_each() -> None:
+def test_the_number_of_words_is_limited_by_the_vocabulary() -> None:
     tokens = {"tokens": torch.tensor([[1.0, 1.0], [0.0, 0.0]])}
     found = list(neighbours(tokens, tokens, TABLE, WORDS, 9))
     assert [len(token.words) for token in found] == [3, 3]
     text = lines(found)
     assert text.splitlines()[0] == "tokens[0]  norm  0.85  start  1.00  east 0.71, north 0.71, west -0.71"
-    assert "nan" not in text, "a token of zeros is near to nothing"
+    assert "nan" not in text, "a zero vector has cosines of 0"

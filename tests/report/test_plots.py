@@ -1,4 +1,4 @@
-"""The picture holds what the results say, in a file that is whole."""
+"""Plots show the numbers of the results and are written atomically."""
 
 import hashlib
 import subprocess
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlprompt import results
 from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.experiments import results
+from vlprompt.experiments.results import ALL_SHOTS, Result
 from vlprompt.report import plots
-from vlprompt.results import ALL_SHOTS, Result
 
 pytest.importorskip("matplotlib", reason="plots need the extra `plot`")
 
@@ -45,7 +45,7 @@ def axes_of(runs: list[Result]) -> list[Any]:
     return axes
 
 
-def test_a_png_that_opens_and_is_not_empty(tmp_path: Path) -> None:
+def test_the_png_opens_and_is_not_empty(tmp_path: Path) -> None:
     plots.accuracy_by_shots(RUNS, tmp_path / "new" / "plot.png")
     with Image.open(tmp_path / "new" / "plot.png") as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
@@ -75,7 +75,7 @@ def test_lines_bands_and_ticks_are_where_the_numbers_are() -> None:
     assert band[:, 1].max() == pytest.approx(84 + half)
 
 
-def test_all_shots_stand_last() -> None:
+def test_all_shots_are_last() -> None:
     (axes,) = axes_of([*RUNS, run("coop", ALL_SHOTS, 1, 0.9)])
     (line,) = [line for line in axes.lines if line.get_marker() == "o"]
     assert line.get_xdata().tolist() == [0, 1, 2, 3, 4, 5]
@@ -90,12 +90,12 @@ def test_a_panel_for_each_task_and_a_line_for_each_backbone(tmp_path: Path) -> N
     plots.accuracy_by_shots(runs, tmp_path / "plot.png")
 
 
-def test_zero_shot_alone_and_one_seed_are_drawn(tmp_path: Path) -> None:
+def test_zero_shot_alone_and_one_seed_can_be_drawn(tmp_path: Path) -> None:
     plots.accuracy_by_shots(RUNS[:2], tmp_path / "plot.png")
     plots.accuracy_by_shots([replace(RUNS[0], protocol="zero_shot")], tmp_path / "plot.png")
 
 
-def test_global_state_of_matplotlib_stays(tmp_path: Path) -> None:
+def test_global_state_of_matplotlib_is_not_changed(tmp_path: Path) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
@@ -103,17 +103,18 @@ def test_global_state_of_matplotlib_stays(tmp_path: Path) -> None:
     assert dict(mpl.rcParams) == before
 
 
-def test_matplotlib_is_imported_only_to_draw_and_pyplot_never(tmp_path: Path) -> None:
+def test_matplotlib_is_imported_to_draw_only_and_torch_and_pyplot_never(tmp_path: Path) -> None:
     work = """
 import sys
-from vlprompt import report, results
-print("matplotlib" in sys.modules)
+from vlprompt import report
+from vlprompt.experiments import results
+print("matplotlib" in sys.modules, "torch" in sys.modules)
 report.accuracy_by_shots(results.read(sys.argv[1] + "/r"), sys.argv[1] + "/plot.png")
-print("matplotlib.pyplot" in sys.modules)
+print("matplotlib.pyplot" in sys.modules, "torch" in sys.modules)
 """
     results.append(tmp_path / "r", RUNS[0])
     done = subprocess.run([sys.executable, "-c", work, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False"] * 4
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""benchmarks/paper.toml adds up, and a file that is wrong is answered in one line."""
+"""Sums in benchmarks/paper.toml, and one-line errors for a wrong file."""
 
 import math
 import re
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt import learners
+from vlprompt import methods
 from vlprompt.data import catalog
 from vlprompt.errors import VlpromptError
-from vlprompt.metrics import harmonic_mean
+from vlprompt.experiments.spec import LearnerSpec
+from vlprompt.experiments.statistics import harmonic_mean
 from vlprompt.report.published import AVERAGE, METRICS, Published, read_paper
-from vlprompt.runner import Entry
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "paper.toml"
 PAPER = read_paper(FILE)
@@ -19,8 +19,8 @@ NAMES = [f"{row.source}, {row.method}, {row.shots} shots, {row.backbone}" for ro
 
 
 @pytest.mark.parametrize("row", PAPER, ids=NAMES)
-def test_sums_come_out_as_published(row: Published) -> None:
-    """Averages over tasks, and harmonic means, to what the source's decimals allow."""
+def test_averages_and_harmonic_means_are_those_published(row: Published) -> None:
+    """To the precision of the source's decimals."""
     for (task, metric), percent in row.values.items():
         if metric == "harmonic_mean":
             base, new = row.values[task, "base_top1"], row.values[task, "new_top1"]
@@ -28,14 +28,14 @@ def test_sums_come_out_as_published(row: Published) -> None:
         elif task == AVERAGE:
             others = [row.values.get((each, metric)) for each in row.tasks if each != row.trained_on]
             if None in others:
-                assert set(others) == {None}, "either every task or the average alone"
+                assert set(others) == {None}, "a row has every task or the average alone"
                 continue
             decimals = 1 if all(round(each, 1) == each for each in others) else 2
             assert percent == pytest.approx(math.fsum(others) / len(others), abs=0.06 if decimals == 1 else 0.0101)
 
 
-def test_the_sums_cover_what_was_published() -> None:
-    """All eleven data sets and their average, of each method in the table of each protocol."""
+def test_the_file_is_complete() -> None:
+    """It has all eleven data sets and their average for each method and protocol."""
     full = {
         (row.protocol, row.backbone, row.method) for row in PAPER if len(row.values) >= 12 * len(METRICS[row.protocol])
     }
@@ -52,23 +52,25 @@ def test_the_sums_cover_what_was_published() -> None:
 
 
 @pytest.mark.parametrize("row", PAPER, ids=NAMES)
-def test_names_are_those_of_results(row: Published) -> None:
-    """Tasks are in the catalogue, and our settings are labelled as `Entry` labels them, or nothing would ever match."""
+def test_names_are_those_in_results(row: Published) -> None:
+    """Tasks are in the catalogue, and our settings have the labels of `LearnerSpec`; otherwise nothing would match."""
     assert set(row.tasks) <= set(catalog.names())
     assert row.trained_on in ("", *row.tasks)
     for learner, variant in row.ours:
         words = variant.split(" ") if variant else []
         named = [word for word in words if "=" not in word]
         changed = dict(word.split("=") for word in words if "=" in word)
-        entry = Entry.parse(":".join([learner, *named]), {learner: {key: int(item) for key, item in changed.items()}})
-        assert entry.label == " ".join([learner, *words])
-        assert learners.learner_class(learner).learns == bool(row.shots)
+        spec = LearnerSpec.parse(
+            ":".join([learner, *named]), {learner: {key: int(item) for key, item in changed.items()}}
+        )
+        assert spec.label == " ".join([learner, *words])
+        assert methods.learner_class(learner).needs.trains == bool(row.shots)
 
 
-def test_what_we_have_is_not_left_unmatched() -> None:
-    """A row without ours is of a method or a training that we do not have."""
-    strangers = {row.method for row in PAPER if not row.ours}
-    assert strangers == {
+def test_only_methods_that_we_lack_have_no_match() -> None:
+    """A row without `ours` is of a method or a training that we do not have."""
+    unmatched = {row.method for row in PAPER if not row.ours}
+    assert unmatched == {
         "ProDA", "TCP", "MMA", "CoPrompt", "PromptKD", "IVLP, 4+4 tokens, 20 epochs",
         "CoOp, as MaPLe trains it", "CLIP",
     }  # fmt: skip
@@ -92,7 +94,7 @@ average = { top1 = 73.555 }
 """
 
 
-def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_every_field_of_a_row_is_read(tmp_path: Path) -> None:
     file = tmp_path / "paper.toml"
     file.write_text(GOOD)
     (row,) = read_paper(file)
@@ -131,7 +133,7 @@ def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
         (GOOD, "", "lacks 'evidence'"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
+def test_an_error_names_what_is_wrong_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
     assert old in GOOD
     file = tmp_path / "paper.toml"
     file.write_text(GOOD.replace(old, new, 1))
@@ -142,7 +144,7 @@ def test_what_is_wrong_is_named_in_one_line(old: str, new: str, said: str, tmp_p
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_or_foreign_file_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_and_another_file_type_are_errors(tmp_path: Path) -> None:
     with pytest.raises(VlpromptError, match=re.escape(f"{tmp_path / 'none.toml'} could not be read (No such file")):
         read_paper(tmp_path / "none.toml")
     (tmp_path / "image.toml").write_bytes(b"\x89PNG\xff\x00")

@@ -1,4 +1,4 @@
-"""Tables hold the right numbers, in forms that other programs read."""
+"""Numbers and formats of tables."""
 
 import re
 from dataclasses import replace
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vlprompt.errors import UsageError
-from vlprompt.report.tables import base_to_new_table, few_shot_table, stream_table
-from vlprompt.results import ALL_SHOTS, Result
+from vlprompt.experiments.results import ALL_SHOTS, Result
+from vlprompt.report.tables import base_to_new_table, few_shot_table
 
 
 def run(learner: str, shots: int, seed: int, **metrics: float) -> Result:
@@ -45,19 +45,20 @@ def test_cells_are_mean_and_interval_over_seeds() -> None:
     # 4.3027 * 0.025166 / sqrt(3) and 12.706 * 0.070711 / sqrt(2), in percent
     assert rows(table)[2:] == [["zero_shot", "70.0", "–", "–"], ["coop", "–", "81.3 ± 6.3", "95.0 ± 63.5"]]
     assert table.splitlines()[0] == (
-        "digits: top1 in percent; mean ± 95 % interval (Student t) over 2 to 3 seeds; without ±, one seed: no interval."
+        "digits: top1 in percent; mean ± 95 % interval (Student t) over 2 to 3 seeds; "
+        "cells without ±: one seed, no interval."
     )
 
 
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        (FEW[:1], "percent; one seed: no interval."),
+        (FEW[:1], "percent; one seed, no interval."),
         (FEW[1:4], "percent; mean ± 95 % interval (Student t) over 3 seeds."),
-        (FEW[:4], "over 3 seeds; without ±, one seed: no interval."),
+        (FEW[:4], "over 3 seeds; cells without ±: one seed, no interval."),
     ],
 )
-def test_the_caption_says_what_the_interval_is(chosen: list[Result], said: str) -> None:
+def test_the_caption_describes_the_interval(chosen: list[Result], said: str) -> None:
     assert few_shot_table(chosen).splitlines()[0].endswith(said)
 
 
@@ -67,13 +68,13 @@ def test_the_latest_of_equal_runs_is_shown() -> None:
     assert rows(few_shot_table([again, *FEW], "markdown"))[2][1] == "70.0"
 
 
-def test_terminal_columns_line_up() -> None:
+def test_terminal_columns_are_aligned() -> None:
     table = few_shot_table([*FEW, run("a_learner_with_a_long_name", 1, 1, top1=0.055)])
     lines = table.splitlines()[4:-1]
     for wanted in ("70.0", "81.3", " 5.5"):
         assert sum(wanted in line for line in lines) == 1
     points = {match.start() for line in lines for match in re.finditer(r"(?<=\d)\.(?=\d( ±|$))", line)}
-    assert len(points) == 3  # one place for the decimal points of each column
+    assert len(points) == 3  # one position for the decimal points of each column
     assert all(line == line.rstrip() for line in lines)
     assert len(set(map(len, (line for line in table.splitlines() if set(line) == {"-"})))) == 1
 
@@ -100,12 +101,12 @@ def test_latex_is_escaped_and_uses_booktabs() -> None:
     ]
 
 
-def test_markdown_pipes_do_not_make_columns() -> None:
+def test_pipes_in_labels_are_escaped_in_markdown() -> None:
     table = few_shot_table([replace(FEW[0], variant="a|b")], "markdown")
     assert r"zero_shot (a\|b)" in table
 
 
-def test_backbones_are_apart_and_tasks_have_tables_of_their_own() -> None:
+def test_backbones_are_groups_and_each_task_has_a_table() -> None:
     other = [replace(each, backbone="RN50") for each in FEW]
     assert [row[0] for row in rows(few_shot_table([*FEW, *other], "markdown"))] == [
         "learner",
@@ -120,7 +121,7 @@ def test_backbones_are_apart_and_tasks_have_tables_of_their_own() -> None:
     assert [part.partition(":")[0] for part in both.split("\n\n") if not part.startswith("|")] == ["digits", "dtd"]
 
 
-def test_h_is_that_of_the_averages_with_the_spread_over_seeds() -> None:
+def test_h_is_computed_from_the_averages() -> None:
     """Averages 0.8 and 0.6 give 68.6; the mean of the seeds' own H would be 66.0."""
     runs = [run("coop", 16, seed, base_top1=base, new_top1=new) for seed, base, new in ((1, 0.9, 0.4), (2, 0.7, 0.8))]
     table = base_to_new_table(runs, "markdown")
@@ -137,32 +138,6 @@ def test_base_to_new_shots_are_rows() -> None:
     assert [row[0] for row in rows(base_to_new_table(runs, "markdown"))[2:]] == ["coop (shots=16)", "coop (shots=4)"]
 
 
-def test_a_stream_has_gains_of_each_seed_and_says_what_is_online() -> None:
-    def judged(learner: str, adaptation: str, seed: int, before: float | None, after: float) -> Result:
-        metrics = {"top1": after, "ece_15_equal_width": 0.1}
-        metrics |= {} if before is None else {"before_top1": before, "before_ece_15_equal_width": 0.05}
-        extra = {"adaptation": adaptation, "seconds_per_image": 0.001 * seed}
-        return replace(run(learner, 0, seed, **metrics), protocol="test_time", extra=extra)
-
-    results = [
-        judged("zero_shot", "none", 1, None, 0.7),
-        *(judged("mta", "episodic", seed, 0.6 + 0.1 * seed, 0.65 + 0.1 * seed) for seed in (1, 2)),
-        judged("tda", "online", 1, 0.7, 0.65),
-    ]
-    header, _, *found = rows(stream_table(results, "markdown"))
-    assert header == ["learner", "top1 before", "after", "gain", "ECE before", "after", "s/image"]
-    assert found == [
-        ["mta, episodic", "75.0 ± 63.5", "80.0 ± 63.5", "5.0 ± 0.0", "5.0 ± 0.0", "10.0 ± 0.0", "0.00150 ± 0.00635"],
-        ["tda, online", "70.0", "65.0", "-5.0", "5.0", "10.0", "0.00100"],
-        ["zero_shot", "–", "70.0", "–", "–", "10.0", "0.00100"],
-    ]
-    lines = stream_table(results).splitlines()
-    assert "before and after adapting" in lines[0]
-    assert len({line.index("s/image") for line in lines if "s/image" in line}) == 1
-    latex = stream_table(results, "latex")
-    assert r"$0.00150 \pm 0.00635$" in latex
-
-
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -170,9 +145,8 @@ def test_a_stream_has_gains_of_each_seed_and_says_what_is_online() -> None:
         (lambda: few_shot_table(FEW, metric="top_1"), "did you mean 'top1'"),
         (lambda: few_shot_table(FEW, "html"), "unknown form of a table 'html'"),
         (lambda: base_to_new_table(FEW), "no result of base_to_new"),
-        (lambda: stream_table(FEW), "no result of test_time"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(call: Any, said: str) -> None:
+def test_nothing_to_show_is_a_usage_error(call: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         call()

@@ -1,41 +1,37 @@
-"""Clip: any open_clip model, frozen, that takes prompts."""
+"""Clip: any open_clip model, frozen, that accepts prompts."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.fingerprint import fingerprint
-from vlprompt.backbones.image_tokens import ImageTokens, can_be_taken_apart
-from vlprompt.backbones.prompts import NONE, TextPrompt, VisualPrompt
-from vlprompt.backbones.text_encoding import SharedPrefix, TextEncoder, at_least_float32, why_not_causal
+from vlprompt.backbones.frozen import CHUNK_TOKENS, ImageBackbone
+from vlprompt.backbones.outputs import DTYPES, agree, at_least_float32, pooled
+from vlprompt.backbones.prompt_types import TextPrompt
+from vlprompt.backbones.shared_prefix import SharedPrefixEncoder, why_not_causal
 from vlprompt.backbones.tokens import Tokenizer
-from vlprompt.backbones.whole_text import WholeText, first_of
+from vlprompt.backbones.whole_text import WholeTextEncoder
 from vlprompt.data.transforms import Preprocess
-from vlprompt.errors import VlpromptError, unknown
+from vlprompt.errors import VlpromptError
 
-Precision = Literal["fp32", "bf16"]
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-CHUNK_TOKENS = 2048  # enough to fill a processor's matrix units, little enough for a laptop's memory
+TextPromptEncoder = SharedPrefixEncoder | WholeTextEncoder
 
 
-class Clip(nn.Module):
-    """A frozen CLIP. Features leave it in float32 and are not normalised.
+class Clip(ImageBackbone):
+    """A frozen CLIP. Features are not normalised.
 
     Attributes:
-        name: What `load_clip` was asked for.
-        precision: "fp32" or "bf16", the type the towers compute in; prompts stay float32.
         preprocess: The image size and normalisation the model was trained with.
         tokenizer: Its tokenizer.
         embed_dim: E, the width of image and text features.
         text_path: "shared prefix" or "whole text", and why.
         logit_scale: Exp of the learned temperature, float32 in every precision.
-        logit_bias: What SigLIP adds to every score, else None.
+        logit_bias: Added to every score by SigLIP, else None.
     """
 
+    kind_name, example = "a CLIP", "'ViT-B-16'"
     logit_scale: Tensor
     logit_bias: Tensor | None
 
@@ -53,45 +49,30 @@ class Clip(nn.Module):
 
         Args:
             model: An open_clip model (CLIP, CustomTextCLIP or CoCa).
-            tokenizer: The tokenizer that goes with it.
+            tokenizer: The model's tokenizer.
             preprocess: Image size, mean, deviation and interpolation.
-            name: How to call it in results.
+            name: Its name in results.
             precision: "fp32" or "bf16".
-            chunk_tokens: How many text tokens are encoded at once; less takes less memory.
+            chunk_tokens: Number of text tokens encoded at once; fewer need less memory.
 
         Raises:
-            VlpromptError: The text tower does not give its own features back when they enter as a prompt.
+            VlpromptError: The text tower does not reproduce its own features when they enter as a prompt.
         """
-        super().__init__()
-        if precision not in DTYPES:
-            raise unknown("precision", precision, DTYPES)
-        self.name, self.precision, self.preprocess, self.tokenizer = name, precision, preprocess, tokenizer
-        self.model: Any = model.requires_grad_(False).eval()
+        # Read before the model is converted: bfloat16 would round them.
+        scale = model.get_parameter("logit_scale").detach().float().exp()
         bias: Tensor | None = getattr(model, "logit_bias", None)
-        # Kept aside in float32: bfloat16 would round them.
-        scale = model.get_parameter("logit_scale").float().exp()
+        bias = None if bias is None else bias.detach().float().reshape(())
+        super().__init__(model, name, precision)
+        self.preprocess, self.tokenizer = preprocess, tokenizer
         self.register_buffer("logit_scale", scale.reshape(()), persistent=False)
-        self.register_buffer("logit_bias", None if bias is None else bias.float().reshape(()), persistent=False)
-        if precision != "fp32":
-            self.fingerprint = fingerprint(model)  # of the weights as they were stored
-            self.model.to(DTYPES[precision])
+        self.register_buffer("logit_bias", bias, persistent=False)
         self.tower: Any = getattr(model, "text", model)
         self.encoder, self.text_path = self._choose_encoder(chunk_tokens)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with the weights."""
-        return fingerprint(self.model)
-
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device  # type: ignore[no-any-return]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type the towers compute in."""
-        return next(self.model.parameters()).dtype  # type: ignore[no-any-return]
+    def visual(self) -> nn.Module:
+        """The image tower."""
+        return self.model.visual  # type: ignore[no-any-return]
 
     @property
     def token_embedding(self) -> nn.Module:
@@ -110,68 +91,36 @@ class Clip(nn.Module):
 
     @property
     def text_layers(self) -> int:
-        """How many layers of the text tower deep prompts can enter."""
+        """The number of layers of the text tower, each of which deep prompts can enter."""
         blocks = getattr(getattr(self.tower, "transformer", None), "resblocks", None)
         if blocks is None:
             raise self._refusal("deep prompts need open_clip's own text transformer")
         return len(blocks)
-
-    @cached_property
-    def image_tokens(self) -> ImageTokens:
-        """The image tower as prompts see it, checked when it is first asked for."""
-        return ImageTokens(self.model.visual)
-
-    @cached_property
-    def in_steps(self) -> bool:
-        """Whether the image tower can be run step by step, which costs less than its own forward."""
-        return can_be_taken_apart(lambda: self.image_tokens)
-
-    @property
-    def vision_width(self) -> int:
-        """D, the width of an image token."""
-        return self.image_tokens.width
-
-    @property
-    def vision_layers(self) -> int:
-        """How many layers of the image tower prompts can enter."""
-        return self.image_tokens.layers
-
-    def train(self, mode: bool = True) -> "Clip":  # noqa: ARG002
-        """Stay in evaluation mode: a frozen model has no other."""
-        return super().train(False)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Ids (...) -> float32 token embeddings (..., D), without positions."""
         return at_least_float32(self.token_embedding(ids.to(self.device)))
 
     def word_table(self) -> tuple[Tensor, list[str]]:
-        """(V, D) float32 token embeddings of the words it was trained on, and how each is written."""
+        """(V, D) float32 embeddings of the tokens the model was trained on, and their spelling."""
         rows: Tensor = self.token_embedding.weight  # type: ignore[assignment]
         ids = [piece for piece in self.tokenizer.ids if piece < len(rows)]
         return self.embed_tokens(torch.tensor(ids)), [self.tokenizer.word(piece) for piece in ids]
 
-    def encode_image(self, images: Tensor, prompt: VisualPrompt = NONE) -> Tensor:
-        """(B, 3, H, W) normalised images, with prompt tokens beside their own -> (B, E) features.
-
-        Raises:
-            VlpromptError: There are prompts, and the image tower cannot take them.
-        """
-        if prompt.tokens or prompt.prefixes or self.in_steps:
-            return self.image_tokens(images.to(self.device), prompt)
-        features = self.model.encode_image(images.to(self.device, self.dtype), normalize=False)
-        return at_least_float32(first_of(features))
+    def _library_features(self, images: Tensor) -> Tensor:
+        return pooled(self.model.encode_image(images, normalize=False))
 
     def encode_text(self, prompt: TextPrompt) -> Tensor:
-        """A prompt for C texts in G variants -> (G, C, E) features."""
+        """Encode a prompt for C texts in G variants as (G, C, E) features."""
         return self.encoder(prompt)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """N plain texts -> (N, E) features."""
+        """Encode N plain texts as (N, E) features."""
         with torch.no_grad():
             return self.encoder(self.prompt_of(self.tokenizer(texts)))[0]
 
     def prompt_of(self, ids: Tensor) -> TextPrompt:
-        """(N, L) token ids -> the prompt that stands for them, sharing whatever all rows open with."""
+        """(N, L) token ids -> the same texts as a prompt; its prefix is what all rows start with."""
         content = ids != self.tokenizer.pad
         content[:, len(self.tokenizer.lead)] = True  # an empty text still has its first token
         last = (content * torch.arange(ids.shape[1], device=ids.device)).argmax(dim=1)
@@ -181,14 +130,14 @@ class Clip(nn.Module):
         return TextPrompt(embedded[:1, :shared], embedded[:, shared:], last - shared, ids)
 
     def scores(self, features: Tensor, text: Tensor) -> Tensor:
-        """Scaled cosine similarities.
+        """Scaled cosine similarities of images and texts.
 
         Args:
             features: (B, E) image features.
-            text: (C, E), (1, C, E), or (B, C, E) where every image has texts of its own.
+            text: (C, E), (1, C, E), or (B, C, E) if every image has its own texts.
 
         Returns:
-            (B, C) class scores: exp(logit_scale) * cosine + logit_bias where the model has one (SigLIP).
+            (B, C): exp(logit_scale) * cosine, plus logit_bias if the model has one (SigLIP).
         """
         image, text = F.normalize(features, dim=-1), F.normalize(text, dim=-1)
         if text.ndim == 3 and text.shape[0] > 1:
@@ -198,40 +147,41 @@ class Clip(nn.Module):
         scores = self.logit_scale * cosine
         return scores if self.logit_bias is None else scores + self.logit_bias
 
-    def _choose_encoder(self, chunk_tokens: int) -> tuple[TextEncoder, str]:
-        """The fast path if it is exact for this tower, else the library's own forward, else a refusal."""
+    def _choose_encoder(self, chunk_tokens: int) -> tuple[TextPromptEncoder, str]:
+        """The fast encoder if it is exact for this tower, else the library's own forward if that is, else an error."""
         texts, tokenizer = ("x x x x", "x x"), self.tokenizer
         rows = [[*tokenizer.lead, *tokenizer.pieces(text), *tokenizer.tail] for text in texts]
         ids = tokenizer.pad_rows(rows, texts)
         try:
             with torch.no_grad():
-                wanted = first_of(self.model.encode_text(ids.to(self.device), normalize=False))
+                expected = pooled(self.model.encode_text(ids.to(self.device), normalize=False))
         except (RuntimeError, IndexError) as error:
-            said = str(error).splitlines()[0]
-            raise self._refusal(f"it cannot read rows of {ids.shape[1]} tokens ({said})") from error
-        self.embed_dim = wanted.shape[-1]
+            reason = str(error).splitlines()[0]
+            raise self._refusal(f"it cannot read rows of {ids.shape[1]} tokens ({reason})") from error
+        self.embed_dim = expected.shape[-1]
         lead = len(tokenizer.lead)
-        whole = WholeText(self.model, self.token_embedding, chunk_tokens, lead)
-        reason = why_not_causal(self.tower)
-        tried: list[tuple[TextEncoder, str]] = [(whole, f"whole text: {reason or 'the shared prefix was not exact'}")]
-        if not reason:
-            tried.insert(0, (SharedPrefix(self.tower, chunk_tokens, lead), "shared prefix"))
-        for encoder, label in tried:
-            if self._is_exact(encoder, ids, wanted):
+        whole = WholeTextEncoder(self.model, self.token_embedding, chunk_tokens, lead)
+        why_not = why_not_causal(self.tower)
+        candidates: list[tuple[TextPromptEncoder, str]] = [
+            (whole, f"whole text: {why_not or 'the shared prefix was not exact'}")
+        ]
+        if not why_not:
+            candidates.insert(0, (SharedPrefixEncoder(self.tower, chunk_tokens, lead), "shared prefix"))
+        for encoder, label in candidates:
+            if self._is_exact(encoder, ids, expected):
                 return encoder, label
-        raise self._refusal("tokens given as embeddings do not lead to the features that the same tokens have")
+        raise self._refusal("its features change when the same tokens are given as embeddings")
 
-    def _is_exact(self, encoder: TextEncoder, ids: Tensor, wanted: Tensor) -> bool:
-        """Whether zero prompts give the library's own features (N, E), and a prompt's gradient comes back."""
+    def _is_exact(self, encoder: TextPromptEncoder, ids: Tensor, expected: Tensor) -> bool:
+        """Whether an encoder reproduces the library's features (N, E) and gives a prompt its gradient."""
         prompt = self.prompt_of(ids)
         with torch.enable_grad():
             prefix = prompt.prefix.detach().requires_grad_()
-            got = encoder(TextPrompt(prefix, prompt.suffix, prompt.ends, ids))[0]
-            if not got.requires_grad:
+            found = encoder(TextPrompt(prefix, prompt.suffix, prompt.ends, ids))[0]
+            if not found.requires_grad:
                 return False
-            (gradient,) = torch.autograd.grad(got.square().sum(), prefix, allow_unused=True)
-        tolerance = (1e-4 if self.precision == "fp32" else 0.1) * float(wanted.abs().max())
-        return bool((got - wanted).abs().max() <= tolerance) and gradient is not None and bool(gradient.any())
+            (gradient,) = torch.autograd.grad(found.square().sum(), prefix, allow_unused=True)
+        return agree(found, expected, DTYPES[self.precision]) and gradient is not None and bool(gradient.any())
 
     def _refusal(self, reason: str) -> VlpromptError:
         return VlpromptError(

@@ -1,4 +1,4 @@
-"""A short name for a set of weights."""
+"""A short name of a set of weights."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from torch import nn
 def fingerprint(model: nn.Module) -> str:
     """Sixteen hexadecimal digits of a hash over every stored tensor (name, shape, bytes) and the activation.
 
-    The activation counts because open_clip has models that differ in nothing else (GELU and its quick form).
+    The activation is included because open_clip has models that differ only in it (GELU and quick GELU).
     """
     digest = hashlib.sha256()
     digest.update(str(any(type(module).__name__ == "QuickGELU" for module in model.modules())).encode())

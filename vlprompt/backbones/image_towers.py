@@ -1,132 +1,57 @@
-"""Image towers taken apart into embed, blocks and pool, so that prompt tokens can enter between them.
+"""Image towers divided into embedding, blocks and pooling, so that prompt tokens can enter between the steps.
 
-Every step is the library's own module; only the order of the steps is spelled out here.
+Every step is the library's own module; only their order is written here.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
 from vlprompt.backbones.image_layers import Positions
-from vlprompt.backbones.timm_towers import timm_tower
+from vlprompt.backbones.timm_towers import TimmTower, timm_tower
 from vlprompt.errors import VlpromptError
 
-# Why towers of these classes take no prompt tokens; of any other it is only known that they are not plain.
-NO_TOKENS = "a convolutional network has no sequence of tokens"
+# Why towers of these classes take no prompt tokens. Any other class is refused as "not a plain vision transformer".
 REASONS = {
-    "ModifiedResNet": "a ResNet has no sequence of tokens",
-    "ResNet": "a ResNet has no sequence of tokens",
-    "ConvNeXt": NO_TOKENS,
-    "FastVit": "most of it is a convolutional network, without a sequence of tokens",
-    "SwinTransformer": "its attention stays within windows",
-    "SwinTransformerV2": "its attention stays within windows",
-    "SwinTransformerV2Cr": "its attention stays within windows",
-    "GlobalContextVit": "its attention stays within windows",
-    "DaVit": "its attention stays within windows",
-    "VisionTransformerSAM": "its attention stays within windows",
-    "MaxxVit": "its attention stays within windows",
-    "Twins": "its attention stays within windows",
-    "Nest": "its attention stays within blocks of the image",
-    "Hiera": "it joins tokens by their places from stage to stage",
-    "MultiScaleVit": "it joins tokens by their places from stage to stage",
-    "PyramidVisionTransformerV2": "it joins tokens by their places from stage to stage",
-    "CoaT": "it joins tokens by their places from stage to stage",
-    "PoolingVisionTransformer": "it joins tokens by their places from stage to stage",
-    "LevitDistilled": "it joins tokens by their places from stage to stage",
-    "Levit": "it joins tokens by their places from stage to stage",
-    "VOLO": "its first layers attend around each place of the image",
-    "Xcit": "its layers filter the patches as an image",
-    "ConVit": "its attention is a function of the patches' places",
-    "CrossVit": "it has two sequences of tokens",
-    "MlpMixer": "it mixes tokens by their places, so there is none to spare",
-    "TNT": "it has a sequence of tokens within each patch",
+    "a ResNet has no sequence of tokens": ("ModifiedResNet", "ResNet"),
+    "a convolutional network has no sequence of tokens": ("ConvNeXt",),
+    "most of it is a convolutional network, without a sequence of tokens": ("FastVit",),
+    "its attention stays within windows": (
+        *("SwinTransformer", "SwinTransformerV2", "SwinTransformerV2Cr", "GlobalContextVit", "DaVit"),
+        *("VisionTransformerSAM", "MaxxVit", "Twins"),
+    ),
+    "its attention stays within blocks of the image": ("Nest",),
+    "it merges tokens by position from stage to stage": (
+        *("Hiera", "MultiScaleVit", "PyramidVisionTransformerV2", "CoaT", "PoolingVisionTransformer"),
+        *("LevitDistilled", "Levit"),
+    ),
+    "its first layers attend around each position of the image": ("VOLO",),
+    "its layers filter the patches as an image": ("Xcit",),
+    "its attention is a function of the patches' positions": ("ConVit",),
+    "it has two sequences of tokens": ("CrossVit",),
+    "it mixes tokens by position, so none can be added": ("MlpMixer",),
+    "it has a sequence of tokens within each patch": ("TNT",),
 }
 
 
-class Tower(Protocol):
-    """The steps of an image tower; N tokens of width D, E features.
-
-    Attributes:
-        lead: Tokens in front of the patches: class token, registers.
-        reads: How many of the first tokens pooling looks at; None where it looks at others too.
-    """
-
-    lead: int
-    reads: int | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images it is made for."""
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch."""
-
-    @property
-    def recompute(self) -> bool:
-        """Whether layers keep only their input for the backward pass and are computed again there."""
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """Its layers."""
-
-    @property
-    def width(self) -> int:
-        """D."""
-
-    def embed(self, images: Tensor) -> tuple[Tensor, Sequence[Positions]]:
-        """(B, 3, H, W) -> (B, N, D) after the pre-norm, and what each layer knows of positions."""
-
-    def pre_norm(self, tokens: Tensor) -> Tensor:
-        """(..., D) -> (..., D), token by token: a prompt need not stand among the others for it."""
-
-    def block(self, layer: int, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D), by the library's own block, positions left aside."""
-
-    def last_norm(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D), the norm that tokens get before pooling, where it is not after."""
-
-    def pool(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, E), as the library does it."""
-
-    def pool_prompts(self, prompts: Tensor) -> Tensor:
-        """(B, P, D) -> (B, E): attention over the prompts where the tower pools so, else their mean."""
-
-
 class NativeTower:
-    """open_clip's own VisionTransformer."""
+    """The steps of open_clip's own VisionTransformer; attributes and methods as in `TimmTower`."""
 
     lead = 1
 
     def __init__(self, visual: Any) -> None:
         self.visual = visual
         self.reads = 1 if visual.attn_pool is None and visual.pool_type == "tok" else None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images it is made for."""
-        return self.visual.image_size  # type: ignore[no-any-return]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch."""
-        return self.visual.patch_size  # type: ignore[no-any-return]
+        self.size: tuple[int, int] = visual.image_size
+        self.patch: tuple[int, int] = visual.patch_size
+        self.blocks: Sequence[nn.Module] = visual.transformer.resblocks
+        self.width = int(visual.class_embedding.shape[-1])
 
     @property
     def recompute(self) -> bool:
-        """Whether the user asked for gradient checkpointing."""
+        """Whether the user enabled gradient checkpointing."""
         return bool(self.visual.transformer.grad_checkpointing)
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """Its layers."""
-        return self.visual.transformer.resblocks  # type: ignore[no-any-return]
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return int(self.visual.class_embedding.shape[-1])
 
     def embed(self, images: Tensor) -> tuple[Tensor, Sequence[Positions]]:
         """(B, 3, H, W) -> (B, N, D)."""
@@ -162,32 +87,32 @@ class NativeTower:
         return x if self.visual.proj is None else x @ self.visual.proj
 
 
-def steps_of(visual: nn.Module) -> Tower:
-    """The steps of a tower whose very class is known; a subclass may do anything.
+Tower = NativeTower | TimmTower
 
-    Raises:
-        VlpromptError: It cannot take prompt tokens; the message says why.
-    """
+
+def steps_of(visual: nn.Module) -> Tower:
+    """The steps of a tower; VlpromptError, with the reason, if its exact class is not supported."""
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import VisionTransformer
 
     tower: Any = visual
     if type(visual) is VisionTransformer:
         if tower.pool_type == "none":
-            raise refusal(visual, "it gives tokens, not one feature")
+            raise refusal(visual, "it returns tokens, not one feature")
         return NativeTower(visual)
     trunk, head = (tower.trunk, tower.head) if type(visual) is TimmModel else (tower, nn.Identity())
-    taken = timm_tower(trunk, head)
-    if taken is None:
-        raise refusal(trunk, REASONS.get(type(trunk).__name__, "it is not a plain vision transformer"))
+    steps = timm_tower(trunk, head)
+    if steps is None:
+        known = (reason for reason, classes in REASONS.items() if type(trunk).__name__ in classes)
+        raise refusal(trunk, next(known, "it is not a plain vision transformer"))
     if getattr(trunk, "attn_pool", None) is None and not trunk.global_pool:
-        raise refusal(trunk, "it gives tokens, not one feature")
-    return taken
+        raise refusal(trunk, "it returns tokens, not one feature")
+    return steps
 
 
 def refusal(tower: nn.Module, reason: str) -> VlpromptError:
     """The error for a tower that cannot take prompt tokens."""
     return VlpromptError(
         f"prompts cannot enter the image tower {type(tower).__name__}: {reason}. Use a model with a plain vision "
-        "transformer, such as 'ViT-B-16' or 'timm:vit_base_patch16_224', or a method that leaves the image tower alone."
+        "transformer, such as 'ViT-B-16' or 'timm:vit_base_patch16_224', or a method that does not prompt images."
     )

@@ -1,5 +1,7 @@
-"""Open a language model by name: the bundled one, a folder, or a model of the Hugging Face hub."""
+"""Load a language model by name: the bundled one, a folder, or a model of the Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, get_args
@@ -7,38 +9,27 @@ from typing import Any, get_args
 import torch
 from safetensors import SafetensorError
 
-from vlprompt.backbones.device import device_of
 from vlprompt.backbones.lm import Kind, LanguageModel
-from vlprompt.backbones.loading import LOCAL
+from vlprompt.backbones.sources import HUB, LOCAL, OFFLINE_HINT, device_of, one_line
 from vlprompt.errors import UsageError, VlpromptError, unknown
 
-HUB = "hf-hub:"
-TINY = "tiny"
-AUTO = {
-    "masked": "AutoModelForMaskedLM",
-    "causal": "AutoModelForCausalLM",
-    "encoder-decoder": "AutoModelForSeq2SeqLM",
-}
-HEADS = {
-    "MaskedLM": "masked",
-    "LMHeadModel": "causal",
-    "CausalLM": "causal",
-    "ConditionalGeneration": "encoder-decoder",
-}
+AUTO = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM", "encoder-decoder": "AutoModelForSeq2SeqLM"}
+ENDS = {"MaskedLM": "masked", "LMHeadModel": "causal", "CausalLM": "causal", "ConditionalGeneration": "encoder-decoder"}
+SAFE = {"trust_remote_code": False}  # code in a model's folder is never run
 
 
 def load_lm(name: str, *, kind: str = "", precision: str = "fp32", device: str = "cpu") -> LanguageModel:
     """Load a frozen language model; safetensors weights only.
 
     Args:
-        name: "tiny" for the bundled model, "local-dir:PATH" for a folder as transformers saves it, "hf-hub:ORG/REPO",
-            or a model's own name ("roberta-base").
-        kind: "masked", "causal" or "encoder-decoder", where the configuration does not say.
+        name: "tiny" for the bundled model, "local-dir:PATH" for a folder in transformers' format, "hf-hub:ORG/REPO",
+            or the name of a model on the hub ("roberta-base").
+        kind: "masked", "causal" or "encoder-decoder"; needed only if the model's configuration does not state it.
         precision: "fp32" or "bf16".
         device: Where to put it.
 
     Raises:
-        UsageError: No such folder or kind.
+        UsageError: The folder or the kind does not exist.
         VlpromptError: transformers is not installed, or the files are missing, damaged, pickled or incomplete.
     """
     try:
@@ -48,61 +39,51 @@ def load_lm(name: str, *, kind: str = "", precision: str = "fp32", device: str =
     place = device_of(device)
     if kind and kind not in get_args(Kind):
         raise unknown("kind of language model", kind, get_args(Kind))
-    if name == TINY:
+    if name == "tiny":
         with as_file(files("vlprompt.backbones") / "tiny_lm") as folder:
-            return _opened(transformers, name, str(folder), kind, precision).to(place)
+            return _load(transformers, name, str(folder), kind, precision).to(place)
     path = name.removeprefix(LOCAL).removeprefix(HUB)
     if name.startswith(LOCAL) and not (Path(path) / "config.json").is_file():
-        raise UsageError(f"{path} holds no config.json; give a folder as transformers saves it.")
-    return _opened(transformers, name, path, kind, precision).to(place)
+        raise UsageError(f"{path} contains no config.json; give a folder in the format of transformers.")
+    return _load(transformers, name, path, kind, precision).to(place)
 
 
-def _opened(transformers: Any, name: str, path: str, kind: str, precision: str) -> LanguageModel:
-    """The model of a folder or of the hub, called `name`."""
-    with _quiet(transformers):
+def _load(transformers: Any, name: str, path: str, kind: str, precision: str) -> LanguageModel:
+    """Load the model of a folder or of the hub; `name` is its name in results."""
+    with _quiet(transformers.utils.logging):
         try:
-            config = transformers.AutoConfig.from_pretrained(path)
-            found: Any = kind or _kind(config, name)
-            load = getattr(transformers, AUTO[found]).from_pretrained
-            model, info = load(path, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            config = transformers.AutoConfig.from_pretrained(path, **SAFE)
+            kind_: Any = kind or _kind(config, name)
+            load = getattr(transformers, AUTO[kind_]).from_pretrained
+            model, info = load(path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **SAFE)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, **SAFE)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise VlpromptError(
-                f"{name} could not be loaded ({type(error).__name__}: {said}). If it must be downloaded, check the "
-                f"network or download it elsewhere and give {LOCAL}PATH; weights are read from safetensors only."
-            ) from error
+            advice = f"{OFFLINE_HINT}; weights are read from safetensors only"
+            raise VlpromptError(f"{name} could not be loaded ({one_line(error)}). {advice}.") from error
     if info["missing_keys"]:
         lacking = ", ".join(sorted(info["missing_keys"])[:3])
-        raise VlpromptError(f"{name} holds no weights for {lacking}; it was not trained as a {found} language model.")
-    return LanguageModel(model, tokenizer, found, name=name, precision=precision)
+        raise VlpromptError(f"{name} contains no weights for {lacking}: it is not trained as a {kind_} language model.")
+    return LanguageModel(model, tokenizer, kind_, name=name, precision=precision)
 
 
 def _kind(config: Any, name: str) -> str:
-    """What a configuration says the model was trained to do.
-
-    Raises:
-        UsageError: It does not say.
-    """
+    """The kind of model that a configuration states; UsageError if it does not state one."""
     for architecture in getattr(config, "architectures", None) or ():
-        for ending, kind in HEADS.items():
+        for ending, kind in ENDS.items():
             if str(architecture).endswith(ending):
                 return kind
-    raise UsageError(f"{name} does not say what it was trained to do; give kind as one of {', '.join(AUTO)}.")
+    raise UsageError(f"{name} does not state what it was trained to do; give kind as one of {', '.join(AUTO)}.")
 
 
-class _quiet:  # noqa: N801 - a context manager reads as a verb
-    """While open, transformers shows neither warnings nor bars: what matters of them comes back as an error."""
-
-    def __init__(self, transformers: Any) -> None:
-        self.logging = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self.before, self.bars = self.logging.get_verbosity(), self.logging.is_progress_bar_enabled()
-        self.logging.set_verbosity_error()
-        self.logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        self.logging.set_verbosity(self.before)
-        if self.bars:
-            self.logging.enable_progress_bar()
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """While open, transformers shows neither warnings nor progress bars: problems are raised as errors instead."""
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

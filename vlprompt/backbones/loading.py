@@ -1,4 +1,4 @@
-"""Open a backbone by name: the bundled one, a folder, or any pair of open_clip."""
+"""Load a backbone by name: the bundled one, a folder, a model of open_clip or a model of timm."""
 
 import logging
 from collections.abc import Iterator
@@ -10,23 +10,21 @@ import torch
 
 from vlprompt.backbones.bundled import load_tiny
 from vlprompt.backbones.clip import Clip
-from vlprompt.backbones.device import device_of
+from vlprompt.backbones.sources import HUB, LOCAL, OFFLINE_HINT, TIMM, device_of, one_line
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.backbones.vit import Vit
-from vlprompt.backbones.vit_loading import TIMM, is_timm_folder, load_vit
+from vlprompt.backbones.vit_loading import is_timm_folder, load_vit
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import UsageError, VlpromptError, unknown
 
-LOCAL = "local-dir:"
-HUB = "hf-hub:"
-# In open_clip's order of preference.
+# Weight files in open_clip's order of preference.
 WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors"]
 
 
 def load_backbone(
     name: str = "tiny", pretrained: str = "", *, precision: str = "fp32", device: str = "cpu"
 ) -> Clip | Vit:
-    """Load a frozen model by any name that `load_clip` or `load_vit` takes; a folder is told by its config.
+    """Load a frozen model by any name that `load_clip` or `load_vit` accepts; a folder's config decides between them.
 
     Raises:
         UsageError: See `load_clip` and `load_vit`.
@@ -40,26 +38,26 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
     """Load a frozen CLIP.
 
     Args:
-        name: "tiny" for the one that ships with the package; "local-dir:PATH" for a folder with
-            `open_clip_config.json` and safetensors weights; "hf-hub:ORG/REPO"; or a model of open_clip ("ViT-B-16").
+        name: "tiny" for the bundled model; "local-dir:PATH" for a folder with `open_clip_config.json` and safetensors
+            weights; "hf-hub:ORG/REPO"; or a model of open_clip ("ViT-B-16").
         pretrained: For a model of open_clip, the tag of its weights ("openai"), a safetensors file, or "random" for
-            random weights (seed 0), good for timing.
+            random weights (seed 0), for timing.
         precision: "fp32" or "bf16".
         device: Where to put it.
 
     Raises:
-        UsageError: An unknown model or tag, or a combination that makes no sense.
+        UsageError: An unknown model or tag, or options that contradict each other.
         VlpromptError: The weights are missing, damaged or cannot be fetched.
     """
     place = device_of(device)
     if name == "tiny":
         if pretrained:
-            raise UsageError(f"'tiny' brings its own weights; leave out pretrained {pretrained!r}.")
-        model, known = load_tiny()
-        tokenizer = _tokenizer("ViT-B-32", model, known)
+            raise UsageError(f"'tiny' contains its own weights; leave out pretrained {pretrained!r}.")
+        model, trained_ids = load_tiny()
+        tokenizer = _tokenizer("ViT-B-32", model, trained_ids)
         return Clip(model, tokenizer, _preprocess(model), name=name, precision=precision).to(place)
     if not name.startswith((LOCAL, HUB)):
-        name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
+        name = name.replace("/", "-")  # OpenAI writes ViT-B/16
     _check(name, pretrained)
     model = _create(name, pretrained)
     label = f"{name}/{pretrained}" if pretrained else name
@@ -67,18 +65,18 @@ def load_clip(name: str = "tiny", pretrained: str = "", *, precision: str = "fp3
 
 
 def _check(name: str, pretrained: str) -> None:
-    """Refuse what open_clip would fail on later, with the names that would have been right."""
+    """Raise the errors that open_clip would raise later, with the names that are allowed."""
     import open_clip
 
     if name.startswith((LOCAL, HUB)):
         if pretrained not in ("", "random"):
-            raise UsageError(f"{name} brings its own weights; leave out pretrained {pretrained!r}, or give 'random'.")
+            raise UsageError(f"{name} contains its own weights; leave out pretrained {pretrained!r}, or give 'random'.")
         if name.startswith(LOCAL):
             _check_folder(Path(name.removeprefix(LOCAL)))
         return
-    known = open_clip.list_models()
-    if name not in known:
-        raise unknown("backbone", name, ["tiny", *known], f"Or {LOCAL}PATH, {HUB}ORG/REPO or {TIMM}NAME.")
+    models = open_clip.list_models()
+    if name not in models:
+        raise unknown("backbone", name, ["tiny", *models], f"Or {LOCAL}PATH, {HUB}ORG/REPO or {TIMM}NAME.")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not pretrained:
         raise UsageError(f"{name} needs weights: give pretrained as one of {', '.join([*tags, 'random'])}.")
@@ -89,24 +87,24 @@ def _check(name: str, pretrained: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that open_clip would not read safetensors weights from."""
+    """Raise an error for a folder from which open_clip would not read safetensors weights."""
     if not (folder / "open_clip_config.json").is_file():
-        raise UsageError(f"{folder} holds no open_clip_config.json; give a folder as open_clip saves it.")
+        raise UsageError(f"{folder} contains no open_clip_config.json; give a folder in open_clip's format.")
     found = [file for file in WEIGHTS if (folder / file).is_file()]
     if not found:
         raise VlpromptError(
-            f"{folder} holds none of {', '.join(WEIGHTS)}; weights are read from these only (never pickle)."
+            f"{folder} contains none of {', '.join(WEIGHTS)}; weights are read from these only (never pickle)."
         )
     pickles = [path.name for suffix in ("bin", "pth") for path in folder.glob(f"*.{suffix}")]
-    if found == WEIGHTS[-1:] and pickles:  # open_clip prefers them to it
-        raise VlpromptError(f"{folder} holds pickled weights ({pickles[0]}) beside {found[0]}; move them away.")
+    if found == WEIGHTS[-1:] and pickles:  # open_clip would prefer them
+        raise VlpromptError(f"{folder} contains pickled weights ({pickles[0]}) beside {found[0]}; remove them.")
 
 
 def _create(name: str, pretrained: str) -> Any:
-    """The open_clip model, on the CPU, in float32; the random numbers it starts from are its own."""
+    """A model in float32 on the CPU; random weights are seeded and leave the global generator unchanged."""
     import open_clip
 
-    # Weights trained with quick GELU need it; without being told, open_clip only warns that the results are wrong.
+    # Weights trained with quick GELU need it; without this option open_clip only warns that the results are wrong.
     quick = bool(open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"))
     with torch.random.fork_rng(devices=[]), _silent():
         torch.manual_seed(0)
@@ -115,13 +113,13 @@ def _create(name: str, pretrained: str) -> Any:
                 return open_clip.create_model(name, load_weights=False, pretrained_text=False)
             tag = pretrained or None
             return open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick, require_pretrained=True)
-        except Exception as error:  # whatever a config or a file can make open_clip, timm or transformers raise
-            raise _explained(name, pretrained, error) from error
+        except Exception as error:  # a config or a file can make open_clip, timm or transformers raise anything
+            raise _load_error(name, pretrained, error) from error
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """While open, open_clip does not log: what matters of it comes back as an error."""
+    """While open, open_clip does not log: problems are raised as errors instead."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -130,37 +128,30 @@ def _silent() -> Iterator[None]:
         logging.disable(before)
 
 
-def _explained(name: str, pretrained: str, error: Exception) -> VlpromptError:
-    """One line for what went wrong, and what to try."""
+def _load_error(name: str, pretrained: str, error: Exception) -> VlpromptError:
+    """The error for a model that could not be loaded: the reason and what to try."""
     what = f"{name} {pretrained}".strip()
     if isinstance(error, ImportError) or "install transformers" in str(error):
         return VlpromptError(f"{what} needs transformers; install it with: pip install 'vlprompt[text]'")
-    said = " ".join(str(error).split())[:300]
-    return VlpromptError(
-        f"{what} could not be loaded ({type(error).__name__}: {said}). If it must be downloaded, check the network or "
-        f"download it elsewhere and give {LOCAL}PATH; if it is a file, check that it is whole and fits its config."
-    )
+    advice = f"{OFFLINE_HINT}; if it is a file, check that it is complete and fits its config"
+    return VlpromptError(f"{what} could not be loaded ({one_line(error)}). {advice}.")
 
 
-def _tokenizer(name: str, model: Any, known: frozenset[int] | None = None) -> Tokenizer:
-    """The model's tokenizer, at the length that open_clip uses it with and the text tower takes."""
+def _tokenizer(name: str, model: Any, trained_ids: frozenset[int] | None = None) -> Tokenizer:
+    """The model's tokenizer, with the shorter of open_clip's context length and the text tower's."""
     import open_clip
 
     try:
         with _silent():
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:
-        raise _explained(f"the tokenizer of {name}", "", error) from error
+        raise _load_error(f"the tokenizer of {name}", "", error) from error
     tower = int(getattr(getattr(model, "text", model), "context_length", 0))
-    return Tokenizer(tokenizer, min(tower or tokenizer.context_length, tokenizer.context_length), known)
+    return Tokenizer(tokenizer, min(tower or tokenizer.context_length, tokenizer.context_length), trained_ids)
 
 
 def _preprocess(model: Any) -> Preprocess:
-    """Image size and normalisation from what open_clip noted on the model.
-
-    Raises:
-        VlpromptError: The images are not square, or are padded instead of cropped.
-    """
+    """Image size and normalisation that open_clip stores with a model; an error for images that are not square."""
     import open_clip
 
     config = open_clip.get_model_preprocess_cfg(model)

@@ -1,8 +1,8 @@
-"""Keys and values that attention sees before the text's own, given to models of transformers.
+"""Prefixes of language models: keys and values that attention sees before the text's own.
 
-Masked and causal models and a decoder take them as a cache. A T5's encoder drops its cache, so each of its attentions
-is handed one on its own, with the mask that goes with it; the text's relative positions then count on from the prefix,
-as they do behind a real one.
+Masked models, causal models and decoders take them as a cache. A T5 encoder ignores a cache, so each of its attentions
+receives one directly, with the mask for it; the relative positions of the text then continue after the prefix, as with
+real tokens.
 """
 
 import inspect
@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Shape = tuple[int, int, int, int]  # (L, 2, H, d): layers, keys and values, heads, width of a head
+PrefixShape = tuple[int, int, int, int]  # (L, 2, H, d): layers, keys and values, heads, width of a head
 
 
-def shapes_of(config: Any, *, decoder: bool) -> tuple[Shape, ...]:
-    """What a model's layers take, without the length: one shape, or two where a decoder has layers of its own."""
+def shapes_of(config: Any, *, decoder: bool) -> tuple[PrefixShape, ...]:
+    """The shape of a model's prefix without its length; two shapes if the model has a decoder with its own layers."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = [config.num_hidden_layers, *([config.num_decoder_layers] if decoder else [])]
@@ -26,15 +26,22 @@ def shapes_of(config: Any, *, decoder: bool) -> tuple[Shape, ...]:
 
 
 def cache_name(module: Any) -> str:
-    """What a module calls the cache among its arguments: transformers 5.24 renamed it."""
+    """The name of a module's argument for the cache: transformers 5.24 renamed it."""
     return "cache" if "cache" in inspect.signature(module.forward).parameters else "past_key_values"
 
 
-def cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
-    """(L, 2, H, P, d) as a cache for B texts; made anew for every call, since attention adds to it."""
+def prefix_cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
+    """(L, 2, H, P, d) as a cache for B texts; each call needs a new one, since attention adds to it."""
     from transformers import DynamicCache
 
     return DynamicCache([tuple(layer.to(dtype)[:, None].expand(-1, batch, -1, -1, -1)) for layer in prefix])
+
+
+def decoder_cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
+    """The same for a decoder's self-attention; its attention to the encoder takes no prefix."""
+    from transformers import EncoderDecoderCache
+
+    return EncoderDecoderCache(prefix_cache(prefix, batch, dtype), empty_cache())
 
 
 def empty_cache() -> Any:
@@ -44,34 +51,27 @@ def empty_cache() -> Any:
     return DynamicCache()
 
 
-def contents(kept: Any) -> Tensor:
-    """(L, 2, H, T, d), what a forward of one text has left in a cache."""
-    return torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in kept.layers])
-
-
-def decoder_cache(prefix: Tensor, batch: int, dtype: torch.dtype) -> Any:
-    """The same for a decoder's attention to itself; its attention to the encoder takes no prefix."""
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    return EncoderDecoderCache(cache(prefix, batch, dtype), DynamicCache())
+def cache_contents(cache: Any) -> Tensor:
+    """(L, 2, H, T, d), the keys and values of one text in a cache."""
+    return torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
 
 
 @contextmanager
-def in_encoder(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype) -> Iterator[None]:
+def encoder_prefix(model: Any, prefix: Tensor | None, batch: int, dtype: torch.dtype) -> Iterator[None]:
     """While open, the encoder of a T5 sees (L, 2, H, P, d) keys and values before its own."""
     if prefix is None:
         yield
         return
-    length, kept = prefix.shape[3], cache(prefix, batch, dtype)
+    length, cache = prefix.shape[3], prefix_cache(prefix, batch, dtype)
     attentions = [block.layer[0].SelfAttention for block in model.get_encoder().block]
 
-    def give(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        mask = given.get("mask")
+    def add_prefix(module: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = options.get("mask")
         if mask is not None:  # (B, 1, ., T): True, or 0 to be added, where a token is seen
-            given["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
-        return args, {**given, cache_name(module): kept}
+            options["mask"] = F.pad(mask, (length, 0), value=mask.dtype == torch.bool)
+        return args, {**options, cache_name(module): cache}
 
-    hooks = [attention.register_forward_pre_hook(give, with_kwargs=True) for attention in attentions]
+    hooks = [attention.register_forward_pre_hook(add_prefix, with_kwargs=True) for attention in attentions]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The tokenizer of a language model: pieces of text, the blank, and what is put around a row."""
+"""The tokenizer of a language model: token ids, the blank, and the special tokens around a row."""
 
 import hashlib
 import json
@@ -12,23 +12,19 @@ SENTINEL = "<extra_id_0>"  # T5's first blank
 
 
 class Vocabulary:
-    """A transformers tokenizer that says what it does.
+    """A tokenizer of transformers with explicit special tokens.
 
     Attributes:
-        blank: The id that stands for a missing word; None where there is none (causal models).
-        lead: Ids that open a row.
+        blank: The id of a missing word; None for causal models.
+        lead: Ids that start a row.
         middle: Ids between the two parts of a row.
-        tail: Ids that close it.
-        pad: The id that fills a batch up.
-        max_length: The longest row it was made for.
+        tail: Ids that end it.
+        pad: The id of padding.
+        max_length: The longest row that the tokenizer allows.
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        """Find what the tokenizer puts around words.
-
-        Raises:
-            VlpromptError: It changes the words themselves when it adds special tokens.
-        """
+        """Find the special tokens around words; VlpromptError for a tokenizer that changes words when it adds them."""
         self.tokenizer = tokenizer
         self.blank: int | None = tokenizer.mask_token_id
         if self.blank is None and SENTINEL in tokenizer.get_vocab():
@@ -49,41 +45,41 @@ class Vocabulary:
         return ids
 
     def shown(self, ids: Sequence[int]) -> list[str]:
-        """Ids as the vocabulary spells them."""
+        """The spelling of tokens in the vocabulary."""
         return [str(piece) for piece in self.tokenizer.convert_ids_to_tokens(list(ids))]
 
     @cached_property
     def whole_words(self) -> tuple[int, ...]:
-        """Ids that a word of letters alone has by itself behind a space, in order."""
+        """Ids that are, after a space, one whole word of letters; in ascending order."""
         ids = [piece for piece in range(len(self.tokenizer)) if piece not in self.special]
         words = [word.strip() for word in self.tokenizer.batch_decode([[piece] for piece in ids])]
-        known = [(piece, word) for piece, word in zip(ids, words, strict=True) if word.isalpha()]
-        if not known:
+        spelled = [(piece, word) for piece, word in zip(ids, words, strict=True) if word.isalpha()]
+        if not spelled:
             return ()
-        again = self.tokenizer([f" {word}" for _, word in known], add_special_tokens=False)["input_ids"]
-        return tuple(piece for (piece, _), pieces in zip(known, again, strict=True) if pieces == [piece])
+        again = self.tokenizer([f" {word}" for _, word in spelled], add_special_tokens=False)["input_ids"]
+        return tuple(piece for (piece, _), pieces in zip(spelled, again, strict=True) if pieces == [piece])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with what the tokenizer makes of texts."""
+        """Sixteen hexadecimal digits that change with the ids the tokenizer gives to texts."""
         inner = getattr(self.tokenizer, "backend_tokenizer", None)
         if inner is None:
             described = f"{type(self.tokenizer).__name__} {sorted(self.tokenizer.get_vocab().items())}"
         else:
             own = json.loads(inner.to_str())
-            described = json.dumps({**own, "truncation": None, "padding": None}, sort_keys=True)  # set by calls
+            described = json.dumps({**own, "truncation": None, "padding": None}, sort_keys=True)  # calls change these
         return hashlib.sha256(f"{described} {self.lead} {self.middle} {self.tail}".encode()).hexdigest()[:16]
 
     @property
     def special(self) -> frozenset[int]:
-        """Ids that are no words."""
+        """Ids of special tokens."""
         return frozenset(self.tokenizer.all_special_ids)
 
     @property
     def unknown(self) -> int | None:
-        """The id of what the vocabulary cannot spell, where it is not also a token of its own (GPT-2)."""
-        found: int | None = self.tokenizer.unk_token_id
-        return None if found == self.tokenizer.eos_token_id else found
+        """The id for text outside the vocabulary; None if it is the end-of-text token (GPT-2)."""
+        unknown: int | None = self.tokenizer.unk_token_id
+        return None if unknown == self.tokenizer.eos_token_id else unknown
 
 
 def _find(row: Sequence[int], part: Sequence[int], tokenizer: Any) -> int:
@@ -91,6 +87,6 @@ def _find(row: Sequence[int], part: Sequence[int], tokenizer: Any) -> int:
         if list(row[start : start + len(part)]) == list(part):
             return start
     raise VlpromptError(
-        f"{type(tokenizer).__name__} changes words when it adds special tokens; texts cannot be put together with it. "
+        f"{type(tokenizer).__name__} changes words when it adds special tokens; rows cannot be built with it. "
         "Use another model."
     )

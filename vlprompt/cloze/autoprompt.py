@@ -1,13 +1,13 @@
 """AutoPrompt: trigger words found by gradients, the model frozen. Shin et al., EMNLP 2020 (arXiv:2010.15980).
 
-An iteration takes two epochs. In the first the gradient of the loss at every trigger is summed up at the present
-trigger; a slot is drawn, and the candidates for it are the words whose first-order change, -E[v] . gradient, promises
-most. In the second the candidates are judged, each in the trigger's place on the same texts, and the best is taken if
-it beats the present one. The loss is -log of the summed probabilities of a class's words over the whole vocabulary.
+An iteration takes two epochs. The first sums the gradient of the loss at the current trigger words; then a slot is
+drawn, and its candidates are the words with the greatest first-order decrease of the loss, -E[v] . gradient. The second
+computes the loss with each candidate in the slot on the same texts, and the best one replaces the word if its loss is
+lower. The loss is -log of the summed probabilities of a class's words over the whole vocabulary.
 
-Where there are validation texts the trigger that does best on them is kept, as theirs is. Candidates are judged by the
-loss, as the paper says; the authors' code (ucinlp/autoprompt, create_trigger.py) counts right answers where words are
-given. Theirs sums up over a number of batches; here it is the training set, which in few-shot tasks is a batch or two.
+With validation texts the trigger with the lowest loss on them is kept, as in the authors' code. Candidates are compared
+by the loss, as in the paper; the code (ucinlp/autoprompt, create_trigger.py) counts right answers where label words are
+given. It sums over a number of batches; here the sum is over the training set, a batch or two in few-shot tasks.
 """
 
 import math
@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Steering
-from vlprompt.cloze.base import NULL_TEMPLATE, ClozeConfig, ClozeLearner
-from vlprompt.cloze.template import Template
-from vlprompt.cloze.verbalizer import Rule
+from vlprompt.backbones.lm_inputs import SoftPrompt
+from vlprompt.cloze.parts.base import ClozeLearner, Layout
+from vlprompt.cloze.parts.config import ClozeConfig, number
+from vlprompt.cloze.parts.template import Template
+from vlprompt.cloze.parts.verbalizer import Rule
 from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches
-from vlprompt.errors import UsageError
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.data.batches import Batches
+from vlprompt.data.needs import Input, Needs
+from vlprompt.training.config import TrainConfig, Variant
 
 
 @dataclass(frozen=True)
@@ -36,44 +36,45 @@ class AutoPromptConfig(ClozeConfig):
     """A trigger and how it is searched."""
 
     rule: Rule = "logsumexp"  # probabilities of a class's words are summed (create_trigger.py, get_loss)
-    length: int = 3  # triggers, before the blank, where the template has no soft slots of its own (README, SST-2)
-    candidates: int = 10  # words judged in an iteration (--num-cand)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a search of nothing."""
-        super().__post_init__()
-        if self.length < 1 or self.candidates < 1:
-            raise UsageError(f"length {self.length}, candidates {self.candidates}: both must be 1 or more.")
+    length: int = number(3, at_least=1)  # triggers, before the blank, if the template has no soft slots (README, SST-2)
+    candidates: int = number(10, at_least=1)  # words that are tried in an iteration (--num-cand)
 
 
 @final
-class AutoPrompt(ClozeLearner):
+class AutoPrompt(ClozeLearner[AutoPromptConfig]):
     """Words in slots of the template, changed one at a time; soft slots of the template are the triggers.
 
     Attributes:
-        trigger: (P,) ids of the present words; at first blanks, or the words that the template gives ({soft:it was}).
-        best: (P,) those that did best so far.
+        trigger: (P,) ids of the current words; at first mask tokens, or the words of the template ({soft:it was}).
+        best: (P,) the words with the lowest loss so far.
+        gradient: (P, D) sum of the loss's gradients at the current words.
+        slot: Number of the word that is replaced in this iteration.
+        tried: (K,) ids of its candidates, -1 for none; the first is -1 while gradients are summed.
+        losses: (1 + K,) summed losses of the current trigger and of the trigger with each candidate.
     """
 
+    Config = AutoPromptConfig
+    needs = Needs(Input.TEXTS, ordered=True, why_not_distributed="it compares words by sums over whole batches")
     one_blank = True
-    in_order = True
-    keeps_whole_batches = "it sums up gradients and judges words over whole batches"
-    config: AutoPromptConfig
+    trigger: Tensor
 
     def __init__(
-        self, lm: LanguageModel, classes: Sequence[str], config: AutoPromptConfig = AutoPromptConfig(), *, seed: int = 0
+        self, lm: LanguageModel, classes: Sequence[str], config: AutoPromptConfig | None = None, *, seed: int = 0
     ) -> None:
-        template = before_blank(config.template or NULL_TEMPLATE, config.length)
-        super().__init__(lm, classes, replace(config, template=template), seed=seed)
+        super().__init__(lm, classes, config, seed=seed)
         blank = lm.vocabulary.pad if lm.vocabulary.blank is None else lm.vocabulary.blank
         start = [blank if word is None else word for word in self.renderer.soft_words]
-        self.trigger = torch.tensor(start, device=lm.device)
+        self.register_buffer("trigger", torch.tensor(start, device=lm.device))
         self.best, self.best_loss = self.trigger.clone(), torch.tensor(math.inf, dtype=torch.float64)
         self.gradient = torch.zeros(len(start), lm.width, device=lm.device)
         self.slot = torch.zeros((), dtype=torch.int64)
-        self.tried = torch.full((config.candidates,), -1, device=lm.device)  # -1: none, the gradient is summed up
-        self.losses = torch.zeros(1 + config.candidates, dtype=torch.float64)  # of the present trigger, then of others
+        self.tried = torch.full((self.config.candidates,), -1, device=lm.device)
+        self.losses = torch.zeros(1 + self.config.candidates, dtype=torch.float64)
         self.val: Batches | None = None
+
+    def make_layout(self, template: str) -> Layout:
+        """The template with slots for the triggers."""
+        return Layout(add_triggers(template, self.config.length))
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -84,32 +85,24 @@ class AutoPrompt(ClozeLearner):
         """The trigger."""
         return {"trigger": self.words}
 
-    def soft_tokens(self) -> dict[str, Tensor]:
-        """None: what is found are words."""
-        return {}
+    def training_state(self) -> dict[str, Tensor]:
+        """The state of the search."""
+        names = ("trigger", "best", "best_loss", "gradient", "slot", "tried", "losses")
+        return {name: getattr(self, name) for name in names}
 
-    def found(self) -> dict[str, Tensor]:
-        """The trigger."""
-        return {"trigger": self.trigger}
+    def soft_prompt(self) -> SoftPrompt:
+        """The current words."""
+        return self.soft_prompt_of(self.trigger)
 
-    def memory(self) -> dict[str, Tensor]:
-        """Where the search is."""
-        held = ("trigger", "best", "best_loss", "gradient", "slot", "tried", "losses")
-        return {name: getattr(self, name) for name in held}
-
-    def steering(self) -> Steering:
-        """The present words."""
-        return self.of(self.trigger)
-
-    def of(self, trigger: Tensor) -> Steering:
+    def soft_prompt_of(self, trigger: Tensor) -> SoftPrompt:
         """(P,) words as tokens of the prompt."""
-        return Steering(self.backbone.embed_tokens(trigger))
+        return SoftPrompt(self.backbone.embed_tokens(trigger))
 
     def loss(self, batch: Batch) -> Tensor:
         """-log of the right class's probability over the whole vocabulary; a scalar."""
-        return self.loss_with(self.steering(), batch)
+        return self.loss_with(self.soft_prompt(), batch)
 
-    def loss_with(self, prompt: Steering, batch: Batch) -> Tensor:
+    def loss_with(self, prompt: SoftPrompt, batch: Batch) -> Tensor:
         """The same with other words in the slots."""
         every = torch.arange(self.backbone.vocabulary_size)
         scores = self.backbone.scores(self.sequences(batch), every, prompt)  # (B, V)
@@ -118,35 +111,36 @@ class AutoPrompt(ClozeLearner):
 
     @torch.no_grad()
     def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
-        """Begin a search at the trigger as it is."""
+        """Start a search at the current trigger."""
         self.val = val if val is not None and val.size else None
         self._begin_iteration()
         self.best.copy_(self.trigger)
-        self.best_loss.fill_(self._judged())
+        self.best_loss.fill_(self._validation_loss())
 
     def backward(self, batch: Batch) -> Tensor:
-        """Sum up the gradient, or judge the candidates; the present trigger's loss."""
+        """Add to the sum of gradients, or to the candidates' losses; return the current trigger's loss."""
         if self.tried[0] < 0:
-            return self._differentiate(batch)
+            return self._add_gradient(batch)
         with torch.no_grad():
-            for place, word in enumerate(self.tried.tolist()):
+            for number, word in enumerate(self.tried.tolist(), 1):
                 if word >= 0:
-                    self.losses[1 + place] += len(batch) * self.loss_with(self.of(self._with(word)), batch).cpu()
-            present = self.loss(batch)
-            self.losses[0] += len(batch) * present.cpu()
-        return present
+                    loss = self.loss_with(self.soft_prompt_of(self._with(word)), batch)
+                    self.losses[number] += len(batch) * loss.cpu()
+            current = self.loss(batch)
+            self.losses[0] += len(batch) * current.cpu()
+        return current
 
-    def _differentiate(self, batch: Batch) -> Tensor:
-        """Add the gradient at the triggers; the loss."""
+    def _add_gradient(self, batch: Batch) -> Tensor:
+        """Add the gradient at the triggers to its sum; return the loss."""
         tokens = self.backbone.embed_tokens(self.trigger).requires_grad_()
-        loss = self.loss_with(Steering(tokens), batch)
+        loss = self.loss_with(SoftPrompt(tokens), batch)
         (gradient,) = torch.autograd.grad(loss, tokens)
         self.gradient += len(batch) * gradient
         return loss.detach()
 
     @torch.no_grad()
     def end_epoch(self, epoch: int, epochs: int) -> None:
-        """Propose candidates, or choose among them; after the last epoch the best trigger takes its place."""
+        """Propose candidates, or choose among them; after the last epoch use the best trigger."""
         if self.tried[0] < 0:
             self.propose(epoch)
         else:
@@ -155,7 +149,7 @@ class AutoPrompt(ClozeLearner):
             self.trigger.copy_(self.best)
 
     def propose(self, epoch: int) -> None:
-        """Draw a slot and find the words that promise most there."""
+        """Draw a slot and find the words with the greatest first-order decrease of the loss there."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
         self.slot.copy_(torch.randint(len(self.trigger), (), generator=generator))
         gains = -(self.backbone.embed_tokens(self.allowed) @ self.gradient[self.slot])  # (A,)
@@ -165,30 +159,30 @@ class AutoPrompt(ClozeLearner):
 
     @cached_property
     def allowed(self) -> Tensor:
-        """(A,) ids that may be triggers: no special token, nothing that opens with a capital (--filter)."""
+        """(A,) ids that may be triggers: no special token, nothing that starts with a capital letter (--filter)."""
         vocabulary = self.backbone.vocabulary
-        known = min(len(vocabulary.tokenizer), len(self.backbone.table))
-        said = vocabulary.tokenizer.batch_decode([[piece] for piece in range(known)])
-        ids = [p for p in range(known) if p not in vocabulary.special and not said[p].strip()[:1].isupper()]
+        count = min(len(vocabulary.tokenizer), len(self.backbone.table))
+        texts = vocabulary.tokenizer.batch_decode([[piece] for piece in range(count)])
+        ids = [p for p in range(count) if p not in vocabulary.special and not texts[p].strip()[:1].isupper()]
         return torch.tensor(ids, device=self.backbone.device)
 
     def _choose(self) -> None:
-        """Take the best candidate if it beats the present word; keep the trigger if it is the best so far."""
-        judged = self.losses[1:].masked_fill(self.tried.cpu() < 0, math.inf)
-        if judged.min() < self.losses[0]:
-            self.trigger.copy_(self._with(int(self.tried[judged.argmin()])))
-            loss = self._judged()
+        """Use the best candidate if its loss is lower than the current word's; remember the best trigger so far."""
+        losses = self.losses[1:].masked_fill(self.tried.cpu() < 0, math.inf)
+        if losses.min() < self.losses[0]:
+            self.trigger.copy_(self._with(int(self.tried[losses.argmin()])))
+            loss = self._validation_loss()
             if self.val is None or loss < self.best_loss:
                 self.best.copy_(self.trigger)
                 self.best_loss.fill_(loss)
         self._begin_iteration()
 
-    def _judged(self) -> float:
-        """The present trigger's mean loss on validation texts; infinite where there are none."""
+    def _validation_loss(self) -> float:
+        """The current trigger's mean loss on validation texts; infinite where there are none."""
         if self.val is None:
             return math.inf
-        held = [batch.to(self.backbone.device) for batch in self.val.epoch(0)]
-        return sum(len(batch) * float(self.loss(batch)) for batch in held) / self.val.size
+        every = [batch.to(self.backbone.device) for batch in self.val.epoch(0)]
+        return sum(len(batch) * float(self.loss(batch)) for batch in every) / self.val.size
 
     def _with(self, word: int) -> Tensor:
         """The trigger (P,) with another word in the slot."""
@@ -202,8 +196,8 @@ class AutoPrompt(ClozeLearner):
         self.losses.zero_()
 
 
-def before_blank(template: str, length: int) -> str:
-    """A template with triggers: its own soft slots, or else so many before the blank (README: {sentence} [T] [P] .)."""
+def add_triggers(template: str, length: int) -> str:
+    """The template if it has soft slots; else with `length` of them before its blank (README: {sentence} [T] [P] .)."""
     parsed = Template(template).check_blank()
     if parsed.parts_of("soft"):
         return template
@@ -211,18 +205,12 @@ def before_blank(template: str, length: int) -> str:
     return f"{template[:place]}{{soft:{length}}} {template[place:]}"
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """create_trigger.py: 100 iterations, of two epochs each here; batches of 32. Nothing is trained by steps."""
-    return TrainConfig(epochs=200, batch_size=32, lr=1.0, schedule="constant", warmup="none", augment="none")
-
-
-def sst2_recipe(shots: int = 16, dataset: str = "") -> TrainConfig:
-    """README, SST-2: 180 iterations, batches of 24."""
-    return replace(recipe(shots, dataset), epochs=360, batch_size=24)
-
+# create_trigger.py: 100 iterations, of two epochs each here; batches of 32. No parameter is trained.
+RECIPE = TrainConfig(epochs=200, batch_size=32, lr=1.0, schedule="constant", warmup="none", augment="none")
+SST2_RECIPE = replace(RECIPE, epochs=360, batch_size=24)  # README, SST-2: 180 iterations, batches of 24
 
 SOURCE = "Shin et al. 2020 (arXiv:2010.15980)"
 VARIANTS = {
-    "default": Variant(AutoPromptConfig(), recipe, f"{SOURCE}, create_trigger.py: 3 triggers, 10 candidates"),
-    "sst2": Variant(AutoPromptConfig(candidates=100), sst2_recipe, f"{SOURCE}, README: 100 candidates, 180 iterations"),
+    "default": Variant(AutoPromptConfig(), RECIPE, f"{SOURCE}, create_trigger.py: 3 triggers, 10 candidates"),
+    "sst2": Variant(AutoPromptConfig(candidates=100), SST2_RECIPE, f"{SOURCE}, README: 100 candidates, 180 iterations"),
 }

@@ -7,64 +7,46 @@ from typing import final
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.cloze.base import NULL_TEMPLATE, ClozeConfig, ClozeLearner
-from vlprompt.cloze.template import Template, without_words
-from vlprompt.cloze.text_classifier import TextClassifier
+from vlprompt.cloze.parts.base import ClozeLearner, Layout, fields_only
+from vlprompt.cloze.parts.config import ClozeConfig, number
+from vlprompt.cloze.parts.recipes import LINEAR_DECAY
+from vlprompt.cloze.parts.text_classifier import TextClassifier
 from vlprompt.data.batch import Batch
-from vlprompt.errors import UsageError
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
 class FineTuningConfig(ClozeConfig):
     """The baseline of every prompt: only the fields of a template are used, and no label words."""
 
-    dropout: float = 0.1  # before the linear layer (BERT, run_classifier.py)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a share that is none."""
-        super().__post_init__()
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}; it must be from 0 to below 1.")
+    dropout: float = number(0.1, at_least=0, below=1)  # before the linear layer (BERT, run_classifier.py)
 
 
 @final
-class FineTuning(ClozeLearner):
+class FineTuning(ClozeLearner[FineTuningConfig]):
     """A copy of the model, all of it trained, and a linear layer (on the last token of a causal model)."""
 
-    config: FineTuningConfig
+    Config = FineTuningConfig
+    why_classes_fixed = "its head has a row for each class"
 
     def __init__(
-        self, lm: LanguageModel, classes: Sequence[str], config: FineTuningConfig = FineTuningConfig(), *, seed: int = 0
+        self, lm: LanguageModel, classes: Sequence[str], config: FineTuningConfig | None = None, *, seed: int = 0
     ) -> None:
-        fields = without_words(Template(config.template or NULL_TEMPLATE))
-        super().__init__(lm, classes, replace(config, template=fields), seed=seed)
-        self.classifier = TextClassifier(lm, len(self.classes), config.dropout, seed)
+        super().__init__(lm, classes, config, seed=seed)
+        self.classifier = TextClassifier(lm, len(self.classes), self.config.dropout, seed)
 
-    @property
-    def has_blank(self) -> bool:
-        """There is none."""
-        return False
-
-    @property
-    def keeps_classes(self) -> str:
-        """The linear layer has a row for each class."""
-        return "its head has a row for each class"
+    def make_layout(self, template: str) -> Layout:
+        """The fields alone."""
+        return fields_only(template)
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         return self.classifier(self.sequences(batch))  # type: ignore[no-any-return]
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """LM-BFF's fine-tuning: AdamW at 1e-5, batches of 8, 1,000 steps; theirs picks a checkpoint on the dev set."""
-    return TrainConfig(
-        epochs=1000, steps=1000, batch_size=8, lr=1e-5, optimizer="adamw", weight_decay=0, schedule="linear",
-        per_step=True, warmup="none", clip_norm=1.0, augment="none",
-    )  # fmt: skip
-
+# LM-BFF's fine-tuning: AdamW at 1e-5, batches of 8, 1,000 steps; theirs selects a checkpoint on the dev set.
+RECIPE = replace(LINEAR_DECAY, epochs=1000, steps=1000, batch_size=8, lr=1e-5)
 
 VARIANTS = {
-    "lm-bff": Variant(FineTuningConfig(), recipe, "Gao et al. 2021 (arXiv:2012.15723), the fine-tuning baseline"),
+    "lm-bff": Variant(FineTuningConfig(), RECIPE, "Gao et al. 2021 (arXiv:2012.15723), the fine-tuning baseline"),
 }

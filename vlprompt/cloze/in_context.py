@@ -4,119 +4,99 @@ Brown et al., NeurIPS 2020 (arXiv:2005.14165) put random examples in front of it
 (arXiv:2012.15723), section 6, put one of each class behind it and average the scores over several draws.
 
 LM-BFF draws anew for every question and can leave out examples that are unlike it. Here all questions share the draws,
-which follow the seed, so that an answer does not depend on its neighbours; nothing is left out by likeness. LM-BFF also
-trains the model with demonstrations; this is its untrained half.
+which depend on the seed, so that an answer does not depend on other questions; no example is left out for being unlike.
+LM-BFF also trains the model with demonstrations; this is its untrained half.
 
-What stands in front of a causal model's questions is run once, and its keys and values are kept: that is exact. A
-masked model's demonstrations see the question, so nothing of them can be kept, and every draw is a forward pass.
+A causal model runs the tokens in front of its questions once and caches their keys and values, which is exact. A masked
+model's demonstrations attend to the question, so nothing can be cached, and every draw is a forward pass.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final, get_args
+from typing import final
 
 import torch
 from torch import Tensor
 
-from vlprompt.backbones.continuations import remembered
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import NOTHING, Row, Sequences, Steering
-from vlprompt.cloze import calibration
-from vlprompt.cloze.base import ClozeConfig, ClozeLearner
-from vlprompt.cloze.demonstrations import Demonstrations, Place, drawn
-from vlprompt.cloze.material import examples_of
-from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches, mixed
-from vlprompt.errors import UsageError, unknown
-from vlprompt.learners.base import Variant, texts_of
-from vlprompt.recipe import TrainConfig
+from vlprompt.backbones.lm_inputs import NO_SOFT_PROMPT, Row, Sequences, SoftPrompt
+from vlprompt.backbones.lm_scoring import prefix_of_tokens
+from vlprompt.cloze.parts import calibration
+from vlprompt.cloze.parts.base import ClozeLearner
+from vlprompt.cloze.parts.config import ClozeConfig, number
+from vlprompt.cloze.parts.demonstrations import Demonstrations, Place, draw_demonstrations
+from vlprompt.cloze.parts.training_texts import examples_of
+from vlprompt.data.batch import Batch, texts_of
+from vlprompt.data.batches import Batches
+from vlprompt.data.needs import Input, Needs
+from vlprompt.randomness import mixed
+from vlprompt.training.config import NO_TRAINING, Variant
 
 
 @dataclass(frozen=True)
 class InContextConfig(ClozeConfig):
-    """What is shown beside a question."""
+    """The demonstrations of a prompt."""
 
-    demonstrations: int = 0  # examples a prompt shows, drawn at random; 0: one of each class (LM-BFF)
-    samples: int = 16  # prompts whose scores are averaged (LM-BFF, --num_sample; 4 for MNLI, SNLI and QQP)
+    demonstrations: int = number(0, at_least=0)  # examples in a prompt, drawn at random; 0: one of each class (LM-BFF)
+    samples: int = number(
+        16, at_least=1
+    )  # prompts whose scores are averaged (LM-BFF, --num_sample; 4 for MNLI, SNLI and QQP)
     place: Place = ""  # "behind" the question (LM-BFF) or in "front" (GPT-3); empty: behind, in front if causal
     separator: str = "\n\n"  # between examples for a causal model (Calibrate Before Use); others have a token for it
-    share: float = 0.5  # of a row that demonstrations may take, each the same; what is longer is cut
-    calibrate: bool = False  # divide by what a prompt answers to nothing (Zhao et al. 2021), prompt by prompt
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a place that is not known, or numbers out of range."""
-        super().__post_init__()
-        if self.place not in get_args(Place):
-            raise unknown("place", self.place, get_args(Place))
-        if self.demonstrations < 0 or self.samples < 1 or not 0 < self.share < 1:
-            raise UsageError(
-                f"demonstrations {self.demonstrations}, samples {self.samples}, share {self.share}: demonstrations "
-                "must be 0 or more, samples 1 or more, share above 0 and below 1."
-            )
+    share: float = number(0.5, above=0, below=1)  # of a row for demonstrations, divided equally; longer ones are cut
+    calibrate: bool = False  # divide by a prompt's content-free scores (Zhao et al. 2021), prompt by prompt
 
 
 @final
-class InContext(ClozeLearner):
-    """The frozen model's answer to a question between answered examples; without any, a hard prompt."""
+class InContext(ClozeLearner[InContextConfig]):
+    """The frozen model's answer to a question between answered examples; without any, a hard prompt.
 
-    in_order = True
+    Attributes:
+        shown: (S, T) ids of the demonstrations of each prompt, padded with -1.
+    """
+
+    Config = InContextConfig
+    needs = Needs(input=Input.TEXTS, ordered=True)
+    why_classes_fixed = "its demonstrations are examples of these classes"
     one_blank = True
-    config: InContextConfig
-    shown: Tensor  # (S, T) ids of what each prompt shows, -1 behind them
+    shown: Tensor
 
     def __init__(
-        self, lm: LanguageModel, classes: Sequence[str], config: InContextConfig = InContextConfig(), *, seed: int = 0
+        self, lm: LanguageModel, classes: Sequence[str], config: InContextConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
-        self.shown = torch.zeros(1, 0, dtype=torch.int32)
-        self._before: dict[tuple[int, ...], Steering] = {}
-
-    @property
-    def keeps_classes(self) -> str:
-        """Demonstrations are of the classes that were trained on."""
-        return "its demonstrations are examples of these classes"
-
-    def lay_out(self) -> None:
-        """Put the template into the model's tokens, for questions and for demonstrations."""
-        super().lay_out()
         own = self.config
         self.demonstrations = Demonstrations(
-            self.backbone,
-            own.template,
-            place=own.place,
-            separator=own.separator,
-            max_length=own.max_length,
-            share=own.share,
+            lm, own.template, place=own.place, separator=own.separator, max_length=own.max_length, share=own.share
         )
+        self.register_buffer("shown", torch.zeros(1, 0, dtype=torch.int32))
+        self._key_values: dict[tuple[int, ...], SoftPrompt] = {}
 
     def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
         """Draw the demonstrations."""
-        examples = examples_of(train)
+        own, examples = self.config, examples_of(train)
         generator = torch.Generator().manual_seed(mixed(self.seed, "demonstrations"))
-        own, labels = self.config, [example.label for example in examples]
-        words = [of_class[0] for of_class in self.verbalizer.spelt]
-        prompts = [
-            self.demonstrations.shown([examples[place] for place in places], words)
-            for places in drawn(labels, own.demonstrations, own.samples, generator)
-        ]
+        labels = [example.label for example in examples]
+        draws = draw_demonstrations(labels, own.demonstrations, own.samples, generator)
+        words = [of_class[0] for of_class in self.verbalizer.word_pieces]
+        prompts = [self.demonstrations.joined([examples[place] for place in draw], words) for draw in draws]
         longest = max(len(prompt) for prompt in prompts)
         padded = [[*prompt, *[-1] * (longest - len(prompt))] for prompt in prompts]
-        self.shown = torch.tensor(padded, dtype=torch.int32)
-        self._before.clear()
+        self._show(torch.tensor(padded, dtype=torch.int32))
 
-    def found(self) -> dict[str, Tensor]:
-        """What every prompt shows."""
-        return {"shown": self.shown}
-
-    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up a checkpoint's demonstrations."""
+    def resize_for(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make room for a saved prompt's demonstrations."""
         if "shown" in tensors:
-            self.shown = torch.zeros_like(tensors["shown"])
-            self._before.clear()
+            self._show(torch.zeros_like(tensors["shown"]))
+
+    def _show(self, ids: Tensor) -> None:
+        """Use other demonstrations, (S, T) ids."""
+        self.shown = ids
+        self._key_values.clear()
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
-        """What each prompt shows, as ids."""
+        """The ids of the demonstrations of each prompt."""
         return [tuple(piece for piece in row if piece >= 0) for row in self.shown.tolist()]
 
     def forward(self, batch: Batch) -> Tensor:
@@ -124,55 +104,53 @@ class InContext(ClozeLearner):
         return torch.stack([self.answers(batch, shown) for shown in self.prompts]).mean(0)
 
     def answers(self, batch: Batch, shown: tuple[int, ...]) -> Tensor:
-        """Class scores (B, C) beside what one prompt shows."""
-        scores = self.verbalizer(self.read(texts_of(batch), shown, self.verbalizer.ids))
+        """Class scores (B, C) of one prompt."""
+        scores = self.verbalizer(self.word_scores_beside(shown, texts_of(batch), self.verbalizer.ids))
         if not self.config.calibrate:
             return scores
-        return calibration.divided(scores, self.once(f"nothing beside {shown}", lambda: self.prior(shown)))
+        return calibration.divide(scores, self.cached(f"prior {shown}", lambda: self.prior(shown)))
 
     @torch.no_grad()
     def prior(self, shown: tuple[int, ...]) -> Tensor:
-        """(C,) what one prompt answers to a question without content."""
-        nothing = calibration.filled(self.renderer.template.fields)
-        scores = self.read(nothing, shown, torch.arange(self.backbone.vocabulary_size))
-        return calibration.content_free(self.verbalizer, calibration.log_probs(scores))
+        """(C,) one prompt's answer to a question without content."""
+        empty = calibration.content_free_examples(self.renderer.template.fields)
+        scores = self.word_scores_beside(shown, empty, torch.arange(self.backbone.vocabulary_size))
+        return calibration.content_free_prior(self.verbalizer, calibration.log_probs(scores))
 
-    def read(self, questions: Sequence[Mapping[str, str]], shown: tuple[int, ...], words: Tensor) -> Tensor:
-        """Scores (B, W) of (W,) words at the blanks of questions beside what one prompt shows."""
-        rows, before = [self.demonstrations.row(question, shown) for question in questions], NOTHING
-        if self.backbone.kind == "causal" and (head := self.demonstrations.before(shown)):
-            rows, before = [_behind(row, len(head)) for row in rows], self.kept(head)
+    def word_scores_beside(
+        self, shown: tuple[int, ...], questions: Sequence[Mapping[str, str]], words: Tensor
+    ) -> Tensor:
+        """Scores (B, W) of (W,) words at the blanks of questions, beside the demonstrations of one prompt."""
+        rows, prefix = [self.demonstrations.row(question, shown) for question in questions], NO_SOFT_PROMPT
+        if self.backbone.kind == "causal" and (start := self.demonstrations.shared_start(shown)):
+            rows, prefix = [_without_start(row, len(start)) for row in rows], self._cached_start(start)
         texts = Sequences.of(rows, self.backbone.vocabulary.pad, self.backbone.device)
-        return self.backbone.scores(texts, words, before)
+        return self.backbone.scores(texts, words, prefix)
 
-    def kept(self, head: tuple[int, ...]) -> Steering:
-        """The keys and values of what every row begins with, from the one time that the model has run it."""
-        if head not in self._before:
-            self._before[head] = remembered(self.backbone, torch.tensor(head))
-        return self._before[head]
+    def _cached_start(self, start: tuple[int, ...]) -> SoftPrompt:
+        """The keys and values of the tokens that every row starts with; the model runs them once."""
+        if start not in self._key_values:
+            self._key_values[start] = prefix_of_tokens(self.backbone, torch.tensor(start))
+        return self._key_values[start]
 
 
-def _behind(row: Row, count: int) -> Row:
-    """A row without its first tokens."""
+def _without_start(row: Row, count: int) -> Row:
+    """A row without its first `count` tokens."""
     return replace(row, ids=row.ids[count:], read=row.read - count, segments=row.segments[count:])
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """Nothing is trained."""
-    return TrainConfig(epochs=0, augment="none")
-
-
+LM_BFF = "Gao et al. 2021 (arXiv:2012.15723)"
 VARIANTS = {
-    "lm-bff": Variant(InContextConfig(), recipe, "Gao et al. 2021 (arXiv:2012.15723): one of each class, 16 draws"),
-    "lm-bff-pairs": Variant(InContextConfig(samples=4), recipe, "Gao et al. 2021, for MNLI, SNLI and QQP: 4 draws"),
+    "lm-bff": Variant(InContextConfig(), NO_TRAINING, f"{LM_BFF}: one of each class, 16 draws"),
+    "lm-bff-pairs": Variant(InContextConfig(samples=4), NO_TRAINING, f"{LM_BFF}, for MNLI, SNLI and QQP: 4 draws"),
     "gpt-3": Variant(
         InContextConfig(demonstrations=32, samples=1, place="front", max_length=1024, share=0.75),
-        recipe,
+        NO_TRAINING,
         "Brown et al. 2020 (arXiv:2005.14165) as in LM-BFF's table 3: 32 random examples in front, one draw",
     ),
     "calibrated": Variant(
         InContextConfig(demonstrations=4, samples=1, place="front", max_length=1024, calibrate=True, rule="logsumexp"),
-        recipe,
+        NO_TRAINING,
         "Zhao et al. 2021 (arXiv:2102.09690): 4 random examples in front, divided by content-free answers",
     ),
 }

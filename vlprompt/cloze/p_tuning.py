@@ -1,141 +1,121 @@
-"""P-tuning: soft tokens that an LSTM and a small network make from learned vectors. Liu et al. 2021 (arXiv:2103.10385).
+"""P-tuning: soft tokens that an LSTM and an MLP compute from learned vectors. Liu et al. 2021 (arXiv:2103.10385).
 
-After training only the tokens are kept: the checkpoint holds no encoder. Two encoders are published and both are here:
-"lama" (THUDM/P-tuning, LAMA/p_tuning: LSTM of D/2 each way, MLP D-D-D) and "few-shot" (PT-Fewshot: LSTM of D each way,
-MLP 2D-D-D; OpenPrompt's lstm is this one); "mlp" has no LSTM (OpenPrompt's mlp: D-D-D). peft's are two more, to go on
-with what was trained there: "peft-lstm" (LSTM of D each way, MLP 2D-2D-D) and "peft-mlp" (D-D-D-D), its default.
+After training only the tokens are saved, without the encoder. Two encoders are published and both are here: "lama"
+(THUDM/P-tuning, LAMA/p_tuning: LSTM of D/2 each way, MLP D-D-D) and "few-shot" (PT-Fewshot: LSTM of D each way, MLP
+2D-D-D; OpenPrompt's lstm is this one); "mlp" has no LSTM (OpenPrompt's mlp: D-D-D). peft has two more, for prompts that
+were trained there: "peft-lstm" (LSTM of D each way, MLP 2D-2D-D) and "peft-mlp" (D-D-D-D), its default.
 
-The published template of LAMA is (3, 3, 3): soft tokens before the blank, between blank and subject, and behind. Their
-GPT code trains one position and reads another; here the position that is trained is the one that is read.
+The published template of LAMA is (3, 3, 3): soft tokens before the blank, between blank and subject, and at the end.
+Its GPT code trains one position and reads another; here the position that is trained is the one that is read.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, final, get_args
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Steering
-from vlprompt.cloze import soft
-from vlprompt.cloze.base import NULL_TEMPLATE, ClozeConfig, ClozeLearner
-from vlprompt.cloze.reparameterised import Reparameterised
-from vlprompt.errors import UsageError, unknown
-from vlprompt.init import seeded
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.backbones.lm_inputs import SoftPrompt
+from vlprompt.cloze.parts.base import ClozeLearner, Layout
+from vlprompt.cloze.parts.config import ClozeConfig, number
+from vlprompt.cloze.parts.encoded_prompt import DropsEncoder, EncodedPrompt
+from vlprompt.cloze.parts.recipes import LINEAR_DECAY
+from vlprompt.cloze.parts.soft_tokens import add_soft_tokens
+from vlprompt.errors import UsageError
+from vlprompt.randomness import seeded
+from vlprompt.training.config import TrainConfig, Variant
 
 Encoder = Literal["lama", "few-shot", "mlp", "peft-lstm", "peft-mlp"]
 
 
 @dataclass(frozen=True)
 class PTuningConfig(ClozeConfig):
-    """Soft tokens and what makes them."""
+    """Soft tokens and their encoder."""
 
-    length: int = 9  # P, in front, where the template has no soft slots of its own (LAMA/cli.py: 3 + 3 + 3)
+    length: int = number(9, at_least=1)  # P, in front, where the template has no soft slots (LAMA/cli.py: 3 + 3 + 3)
     encoder: Encoder = "lama"
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a prompt without tokens or an encoder that is not known."""
-        super().__post_init__()
-        if self.encoder not in get_args(Encoder):
-            raise unknown("encoder", self.encoder, get_args(Encoder))
-        if self.length < 1:
-            raise UsageError(f"length is {self.length}; a prompt needs 1 token or more.")
 
 
 class PromptEncoder(nn.Module):
     """(P, D) learned vectors -> (P, D) soft tokens, mixed along the prompt."""
 
     def __init__(self, length: int, width: int, kind: Encoder, hidden: int = 0) -> None:
-        """Start as torch does.
+        """Initialise as torch does.
 
         Args:
             length: P.
             width: D.
             kind: The network.
-            hidden: Its inner width, which peft leaves open; 0: D, or what the kind says.
+            hidden: Its inner width, a free choice in peft; 0: D, or as the kind defines it.
         """
         super().__init__()
         if kind == "lama" and width % 2:
             raise UsageError(f"the encoder 'lama' halves the width, and {width} is odd; use 'few-shot' or 'mlp'.")
         hidden = width // 2 if kind == "lama" else hidden or width
-        mixed = not kind.endswith("mlp")
-        wide = 2 * hidden if mixed else width
-        self.embedding = nn.Parameter(torch.randn(length, width))  # as nn.Embedding starts
-        self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True) if mixed else None
+        has_lstm = not kind.endswith("mlp")
+        wide = 2 * hidden if has_lstm else width
+        self.embedding = nn.Parameter(torch.randn(length, width))  # as nn.Embedding does
+        self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True) if has_lstm else None
         inner = {"peft-lstm": (wide,), "peft-mlp": (hidden, hidden)}.get(kind, (width,))
         layers = (nn.Linear(*sizes) for sizes in pairwise((wide, *inner, width)))
         self.mlp = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
 
     def forward(self) -> Tensor:
         """Soft tokens (P, D)."""
-        vectors = self.embedding
-        if self.lstm is not None:
-            vectors = self.lstm(vectors[None])[0][0]
+        vectors = self.embedding if self.lstm is None else self.lstm(self.embedding[None])[0][0]
         return self.mlp(vectors)  # type: ignore[no-any-return]
 
 
 @final
-class PTuning(ClozeLearner):
-    """Soft tokens made by an encoder while it trains, kept as they are from then on."""
+class PTuning(DropsEncoder, ClozeLearner[PTuningConfig]):
+    """Soft tokens that an encoder computes during training."""
 
-    config: PTuningConfig
+    Config = PTuningConfig
 
     def __init__(
-        self, lm: LanguageModel, classes: Sequence[str], config: PTuningConfig = PTuningConfig(), *, seed: int = 0
+        self, lm: LanguageModel, classes: Sequence[str], config: PTuningConfig | None = None, *, seed: int = 0
     ) -> None:
-        template = soft.in_front(config.template or NULL_TEMPLATE, config.length)
-        super().__init__(lm, classes, replace(config, template=template), seed=seed)
-        count = len(self.renderer.soft_words)
+        super().__init__(lm, classes, config, seed=seed)
         with seeded(seed):
-            self.prompt = Reparameterised(PromptEncoder(count, lm.width, config.encoder)).to(lm.device)
+            encoder = PromptEncoder(len(self.renderer.soft_words), lm.width, self.config.encoder)
+        self.prompt = EncodedPrompt(encoder).to(lm.device)
 
-    def steering(self) -> Steering:
-        """The soft tokens; made once where nothing is trained."""
-        return Steering(self.once("tokens", self.prompt))
+    def make_layout(self, template: str) -> Layout:
+        """The template with soft tokens."""
+        return Layout(add_soft_tokens(template, self.config.length))
 
-    def end_epoch(self, epoch: int, epochs: int) -> None:
-        """Drop the encoder after the last epoch."""
-        if epoch == epochs:
-            self.prompt.drop()
+    def soft_prompt(self) -> SoftPrompt:
+        """The soft tokens, computed once where nothing is trained."""
+        return SoftPrompt(self.cached("tokens", self.prompt))
 
-    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up a checkpoint without an encoder."""
-        self.prompt.make_room(tensors, "prompt")
-
-
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """LAMA/cli.py: Adam at 1e-5, weight decay 5e-4, batches of 8, 100 epochs.
-
-    Theirs also falls by 2 % an epoch and stops early on the dev set; ours is constant and runs to its end.
-    """
-    return TrainConfig(
-        epochs=100, batch_size=8, lr=1e-5, optimizer="adam", weight_decay=5e-4, schedule="constant", warmup="none",
-        augment="none",
-    )  # fmt: skip
+    def soft_tokens(self) -> Mapping[str, Tensor]:
+        """The soft tokens (P, D)."""
+        return {"tokens": self.prompt()}
 
 
-def few_shot_recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """PT-Fewshot's scripts: AdamW at 1e-4, weight decay 0.1, batches of 2; the model itself stays frozen here."""
-    return TrainConfig(
-        epochs=100, batch_size=2, lr=1e-4, optimizer="adamw", weight_decay=0.1, schedule="linear", per_step=True,
-        warmup="none", clip_norm=1.0, augment="none",
-    )  # fmt: skip
+# LAMA/cli.py: Adam at 1e-5, weight decay 5e-4, batches of 8, 100 epochs. Theirs also decays by 2 % an epoch and stops
+# early on the dev set; ours is constant and runs to its end.
+RECIPE = TrainConfig(
+    epochs=100, batch_size=8, lr=1e-5, optimizer="adam", weight_decay=5e-4, schedule="constant", warmup="none",
+    augment="none",
+)  # fmt: skip
 
+# PT-Fewshot's scripts: AdamW at 1e-4, weight decay 0.1, batches of 2; the model itself is frozen here.
+FEW_SHOT_RECIPE = replace(LINEAR_DECAY, epochs=100, batch_size=2, lr=1e-4, weight_decay=0.1)
 
 SOURCE = "Liu et al. 2021 (arXiv:2103.10385)"
 VARIANTS = {
-    "lama": Variant(PTuningConfig(), recipe, f"{SOURCE}, LAMA: nine tokens, LSTM of half the width"),
+    "lama": Variant(PTuningConfig(), RECIPE, f"{SOURCE}, LAMA: nine tokens, LSTM of half the width"),
     "few-shot": Variant(
         PTuningConfig(length=1, encoder="few-shot"),
-        few_shot_recipe,
+        FEW_SHOT_RECIPE,
         f"{SOURCE}, few-shot: one token, LSTM of the width",
     ),
     "openprompt": Variant(
-        PTuningConfig(encoder="mlp", rule="mean_log_prob"), recipe, "OpenPrompt, PtuningTemplate, mlp"
+        PTuningConfig(encoder="mlp", rule="mean_log_prob"), RECIPE, "OpenPrompt, PtuningTemplate, mlp"
     ),
-    "peft": Variant(PTuningConfig(encoder="peft-mlp"), recipe, "peft, PromptEncoder, its default MLP"),
+    "peft": Variant(PTuningConfig(encoder="peft-mlp"), RECIPE, "peft, PromptEncoder, its default MLP"),
 }

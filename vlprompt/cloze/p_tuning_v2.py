@@ -1,94 +1,70 @@
-"""P-tuning v2: keys and values before every layer's own, learned directly. Liu et al., ACL 2022 (arXiv:2110.07602).
+"""P-tuning v2: learned keys and values before those of every layer. Liu et al., ACL 2022 (arXiv:2110.07602).
 
 The class is read by a linear layer on the first token's last state (the last token's, of a causal model), or with
 readout="words" by label words in the blank. The shallow baseline of the paper is `prompt_tuning:head`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from torch import Tensor, nn
+from torch import nn
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Steering
-from vlprompt.cloze.headed import HeadedCloze, HeadedConfig, Reading
-from vlprompt.cloze.prefix import Prefixes
-from vlprompt.cloze.reparameterised import Reparameterised
-from vlprompt.errors import UsageError
-from vlprompt.init import seeded
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.backbones.lm_inputs import SoftPrompt
+from vlprompt.cloze.parts.base import Layout
+from vlprompt.cloze.parts.config import number
+from vlprompt.cloze.parts.encoded_prompt import DropsEncoder, EncodedPrompt
+from vlprompt.cloze.parts.headed import HeadedCloze, HeadedConfig, Readout
+from vlprompt.cloze.parts.prefix import Prefixes
+from vlprompt.cloze.parts.recipes import P_TUNING_V2_RECIPE as RECIPE
+from vlprompt.randomness import seeded
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
 class PTuningV2Config(HeadedConfig):
     """A prefix and how the class is read."""
 
-    length: int = 8  # P (run_script/run_boolq_roberta.sh; 8 to 128 by task)
-    middle: int = 0  # hidden units of a network that makes the prefix (arguments.py: 512 with --prefix_projection)
-    dropout: float = 0.1  # on keys and values (arguments.py)
-    readout: Reading = "head"
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a prefix without positions."""
-        super().__post_init__()
-        if self.length < 1 or self.middle < 0 or not 0 <= self.dropout < 1:
-            raise UsageError(
-                f"length {self.length}, middle {self.middle}, dropout {self.dropout}: length must be 1 or more, middle "
-                "0 or more, dropout from 0 to below 1."
-            )
+    length: int = number(8, at_least=1)  # P (run_script/run_boolq_roberta.sh; 8 to 128 by task)
+    middle: int = number(0, at_least=0)  # hidden units of a network that computes it (512 with --prefix_projection)
+    dropout: float = number(0.1, at_least=0, below=1)  # on keys and values (arguments.py)
+    readout: Readout = "head"
 
 
 @final
-class PTuningV2(HeadedCloze):
+class PTuningV2(DropsEncoder, HeadedCloze[PTuningV2Config]):
     """P positions of keys and values in every layer of a frozen model, and a linear layer or label words."""
 
-    config: PTuningV2Config
+    Config = PTuningV2Config
 
     def __init__(
-        self, lm: LanguageModel, classes: Sequence[str], config: PTuningV2Config = PTuningV2Config(), *, seed: int = 0
+        self, lm: LanguageModel, classes: Sequence[str], config: PTuningV2Config | None = None, *, seed: int = 0
     ) -> None:
-        super().__init__(lm, classes, replace(config, template=config.shown), seed=seed)
+        super().__init__(lm, classes, config, seed=seed)
         with seeded(seed):
-            encoder = Prefixes(lm.prefix_shapes, config.length, lm.width, config.middle)
+            encoder = Prefixes(lm.prefix_shapes, self.config.length, lm.width, self.config.middle)
             self.head = self.linear_layer()
-        self.prompt = Reparameterised(encoder).to(lm.device)
-        self.dropout = nn.Dropout(config.dropout)
+        self.prompt = EncodedPrompt(encoder).to(lm.device)
+        self.dropout = nn.Dropout(self.config.dropout)
 
-    @property
-    def taken(self) -> int:
-        """The prefix's positions."""
-        return int(self.config.length)
+    def make_layout(self, template: str) -> Layout:
+        """The template, or its fields alone, behind a prefix."""
+        return replace(super().make_layout(template), prefix_length=self.config.length)
 
-    def steering(self) -> Steering:
-        """The prefix, thinned out while it is trained."""
-        return self.backbone.prefixed(self.dropout(self.once("prefix", self.prompt)))
+    def soft_prompt(self) -> SoftPrompt:
+        """The prefix, with dropout while it is trained."""
+        return self.backbone.prefix_prompt(self.dropout(self.cached("prefix", self.prompt)))
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Drop the network, if there is one, after the last epoch."""
-        if epoch == epochs and self.config.middle:
-            self.prompt.drop()
-
-    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up a checkpoint without a network."""
-        self.prompt.make_room(tensors, "prompt")
-
-
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """run_script/run_boolq_roberta.sh: lr 7e-3, batches of 32, 100 epochs; the rest as transformers' Trainer has it.
-
-    Their lengths and learning rates differ tenfold between tasks, so these are a start and no more.
-    """
-    return TrainConfig(
-        epochs=100, batch_size=32, lr=7e-3, optimizer="adamw", weight_decay=0, schedule="linear", per_step=True,
-        warmup="none", clip_norm=1.0, augment="none",
-    )  # fmt: skip
+        if self.config.middle:
+            super().end_epoch(epoch, epochs)
 
 
 SOURCE = "Liu et al. 2022 (arXiv:2110.07602)"
 VARIANTS = {
-    "head": Variant(PTuningV2Config(), recipe, f"{SOURCE}: keys and values directly, a linear head"),
-    "projection": Variant(PTuningV2Config(middle=512), recipe, f"{SOURCE}: --prefix_projection, 512 hidden units"),
-    "words": Variant(PTuningV2Config(readout="words"), recipe, f"{SOURCE}, its ablation: label words, no head"),
+    "head": Variant(PTuningV2Config(), RECIPE, f"{SOURCE}: keys and values directly, a linear head"),
+    "projection": Variant(PTuningV2Config(middle=512), RECIPE, f"{SOURCE}: --prefix_projection, 512 hidden units"),
+    "words": Variant(PTuningV2Config(readout="words"), RECIPE, f"{SOURCE}, its ablation: label words, no head"),
 }

@@ -1,91 +1,62 @@
-"""Prefix-tuning: keys and values before every layer's own, from a network. Li and Liang, ACL 2021 (arXiv:2101.00190).
+"""Prefix-tuning: keys and values that a network computes for every layer. Li and Liang, ACL 2021 (arXiv:2101.00190).
 
-The network is dropped after training and the checkpoint holds keys and values only. The class is a word's score at the
-blank, instead of generated text. The text's positions count on from the prefix, as in the authors' code.
+The network is dropped after training; the saved prompt holds keys and values only. The class is a word's score at the
+blank, instead of generated text. The text's positions continue after the prefix, as in the authors' code.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
-from torch import Tensor
-
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import Steering
-from vlprompt.cloze.base import ClozeConfig, ClozeLearner
-from vlprompt.cloze.prefix import Prefixes
-from vlprompt.cloze.reparameterised import Reparameterised
-from vlprompt.errors import UsageError
-from vlprompt.init import seeded
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.backbones.lm_inputs import SoftPrompt
+from vlprompt.cloze.parts.base import ClozeLearner, Layout
+from vlprompt.cloze.parts.config import ClozeConfig, number
+from vlprompt.cloze.parts.encoded_prompt import DropsEncoder, EncodedPrompt
+from vlprompt.cloze.parts.prefix import Prefixes
+from vlprompt.cloze.parts.recipes import LINEAR_DECAY
+from vlprompt.randomness import seeded
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
 class PrefixTuningConfig(ClozeConfig):
-    """A prefix and the network that makes it."""
+    """A prefix and the network that computes it."""
 
-    length: int = 10  # P (gpt2/train_e2e.py: preseqlen 10)
-    middle: int = 512  # hidden units of the network (table-to-text; 800 for summaries); 0: keys and values directly
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a prefix without positions."""
-        super().__post_init__()
-        if self.length < 1 or self.middle < 0:
-            raise UsageError(f"length {self.length}, middle {self.middle}: length must be 1 or more, middle 0 or more.")
+    length: int = number(10, at_least=1)  # P (gpt2/train_e2e.py: preseqlen 10)
+    # Hidden units of the network (table-to-text; 800 for summaries); 0: keys and values directly.
+    middle: int = number(512, at_least=0)
 
 
 @final
-class PrefixTuning(ClozeLearner):
+class PrefixTuning(DropsEncoder, ClozeLearner[PrefixTuningConfig]):
     """P positions of keys and values before the text, in every layer of a frozen model."""
 
-    config: PrefixTuningConfig
+    Config = PrefixTuningConfig
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        classes: Sequence[str],
-        config: PrefixTuningConfig = PrefixTuningConfig(),
-        *,
-        seed: int = 0,
+        self, lm: LanguageModel, classes: Sequence[str], config: PrefixTuningConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
         with seeded(seed):
-            encoder = Prefixes(lm.prefix_shapes, config.length, lm.width, config.middle)
-        self.prompt = Reparameterised(encoder).to(lm.device)
+            encoder = Prefixes(lm.prefix_shapes, self.config.length, lm.width, self.config.middle)
+        self.prompt = EncodedPrompt(encoder).to(lm.device)
 
-    @property
-    def taken(self) -> int:
-        """The prefix's positions."""
-        return int(self.config.length)
+    def make_layout(self, template: str) -> Layout:
+        """The template behind a prefix."""
+        return Layout(template, prefix_length=self.config.length)
 
-    def steering(self) -> Steering:
-        """The prefix; made once where nothing is trained."""
-        return self.backbone.prefixed(self.once("prefix", self.prompt))
-
-    def end_epoch(self, epoch: int, epochs: int) -> None:
-        """Drop the network after the last epoch."""
-        if epoch == epochs:
-            self.prompt.drop()
-
-    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up a checkpoint without a network."""
-        self.prompt.make_room(tensors, "prompt")
+    def soft_prompt(self) -> SoftPrompt:
+        """The prefix, computed once where nothing is trained."""
+        return self.backbone.prefix_prompt(self.cached("prefix", self.prompt))
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """gpt2/train_e2e.py: AdamW at 5e-5 falling in a line, no weight decay, batches of 10.
-
-    Their 5 epochs are over 42,000 texts; few shots get 100.
-    """
-    return TrainConfig(
-        epochs=100, batch_size=10, lr=5e-5, optimizer="adamw", weight_decay=0, schedule="linear", per_step=True,
-        warmup="none", augment="none",
-    )  # fmt: skip
-
+# gpt2/train_e2e.py: AdamW at 5e-5 with linear decay, no weight decay, batches of 10. Their 5 epochs are over 42,000
+# texts; few shots get 100.
+RECIPE = replace(LINEAR_DECAY, epochs=100, batch_size=10, lr=5e-5, clip_norm=0)
 
 SOURCE = "Li and Liang 2021 (arXiv:2101.00190)"
 VARIANTS = {
-    "table-to-text": Variant(PrefixTuningConfig(), recipe, f"{SOURCE}: P=10, 512 hidden units"),
-    "summaries": Variant(PrefixTuningConfig(length=200, middle=800), recipe, f"{SOURCE}: P=200, 800 hidden units"),
+    "table-to-text": Variant(PrefixTuningConfig(), RECIPE, f"{SOURCE}: P=10, 512 hidden units"),
+    "summaries": Variant(PrefixTuningConfig(length=200, middle=800), RECIPE, f"{SOURCE}: P=200, 800 hidden units"),
 }

@@ -1,9 +1,9 @@
-"""Soft verbalizer: a learned vector for each class in the place of label words; the prompt stays as it is written.
+"""Soft verbalizer: a learned vector for each class in place of label words; the prompt is fixed.
 
 Hambardzumyan et al., ACL 2021 (arXiv:2101.00121), WARP without its learned tokens (their WARP_0):
 score_y = v_y . h[blank] + b_y, where h enters the head's last layer. The vectors start from the head's rows of the
 label words (their classifier_init; thunlp/OpenPrompt, prompts/soft_verbalizer.py), so an untrained one is the hard
-prompt. The model is frozen, so h is a fact and an epoch costs a product of matrices.
+prompt. The model is frozen, so h is computed once and an epoch costs one matrix product.
 
 OpenPrompt starts from the first of a class's words and has no biases; here a class starts from the mean of its words,
 biases included, and both are learned, as in WARP's code. WARP's paper has none.
@@ -11,19 +11,19 @@ biases included, and both are learned, as in WARP's code. WARP's paper has none.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.cloze.base import ClozeConfig
-from vlprompt.cloze.frozen import FrozenCloze
+from vlprompt.cloze.parts.base import Layout
+from vlprompt.cloze.parts.config import ClozeConfig
+from vlprompt.cloze.parts.frozen import FrozenCloze
 from vlprompt.data.batch import Batch
-from vlprompt.errors import UsageError, unknown
-from vlprompt.init import normal
-from vlprompt.learners.base import Variant
-from vlprompt.recipe import TrainConfig
+from vlprompt.errors import UsageError
+from vlprompt.randomness import normal
+from vlprompt.training.config import TrainConfig, Variant
 
 Start = Literal["words", "normal"]
 
@@ -35,44 +35,32 @@ class SoftVerbalizerConfig(ClozeConfig):
     init: Start = "words"  # from label words, or from N(0, 0.02^2), for which classes need no words
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a start that is not known, or words that have no mean."""
+        """Raise UsageError for words that have no mean."""
         super().__post_init__()
-        if self.init not in get_args(Start):
-            raise unknown("init", self.init, get_args(Start))
         if self.pieces == "max":
             raise UsageError("soft_verbalizer starts from means of rows, so pieces='max' has none; use first or mean.")
 
 
 @final
-class SoftVerbalizer(FrozenCloze):
+class SoftVerbalizer(FrozenCloze[SoftVerbalizerConfig]):
     """A weight vector per class on the state at the blank of a hard prompt."""
 
+    Config = SoftVerbalizerConfig
+    why_classes_fixed = "it has learned a vector for each class"
     one_blank = True
-    config: SoftVerbalizerConfig
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        classes: Sequence[str],
-        config: SoftVerbalizerConfig = SoftVerbalizerConfig(),
-        *,
-        seed: int = 0,
+        self, lm: LanguageModel, classes: Sequence[str], config: SoftVerbalizerConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(lm, classes, config, seed=seed)
         lm.check_linear()
-        vectors, bias = self.from_words() if config.init == "words" else self.from_noise()
+        vectors, bias = self.from_words() if self.layout.has_words else self.from_noise()
         self.vectors = nn.Parameter(vectors)  # (C, E)
         self.bias = nn.Parameter(bias)  # (C,)
 
-    def rebuild(self) -> None:
-        """Look the label words up, where the vectors start from them."""
-        if self.config.init == "words":
-            super().rebuild()
-
-    @property
-    def keeps_classes(self) -> str:
-        """There is a vector for each class it saw."""
-        return "it has learned a vector for each class"
+    def make_layout(self, template: str) -> Layout:
+        """The template; label words where the vectors start from them."""
+        return Layout(template, has_words=self.config.init == "words")
 
     @torch.no_grad()
     def from_words(self) -> tuple[Tensor, Tensor]:
@@ -94,16 +82,14 @@ class SoftVerbalizer(FrozenCloze):
         return self.states(batch) @ self.vectors.T + self.bias
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """WARP's few-shot setting (YerevaNN/WARP, README): AdamW at a constant 1e-3, batches of 4, 100 epochs."""
-    return TrainConfig(
-        epochs=100, batch_size=4, lr=1e-3, optimizer="adamw", weight_decay=0, schedule="constant", warmup="none",
-        clip_norm=1.0, augment="none",
-    )  # fmt: skip
-
+# WARP's few-shot setting (YerevaNN/WARP, README): AdamW at a constant 1e-3, batches of 4, 100 epochs.
+RECIPE = TrainConfig(
+    epochs=100, batch_size=4, lr=1e-3, optimizer="adamw", weight_decay=0, schedule="constant", warmup="none",
+    clip_norm=1.0, augment="none",
+)  # fmt: skip
 
 SOURCE = "Hambardzumyan et al. 2021 (arXiv:2101.00121)"
 VARIANTS = {
-    "words": Variant(SoftVerbalizerConfig(), recipe, f"{SOURCE}, WARP_0 from label words; OpenPrompt, SoftVerbalizer"),
-    "noise": Variant(SoftVerbalizerConfig(init="normal"), recipe, f"{SOURCE}, WARP_0: classes need no words"),
+    "words": Variant(SoftVerbalizerConfig(), RECIPE, f"{SOURCE}, WARP_0 from label words; OpenPrompt, SoftVerbalizer"),
+    "noise": Variant(SoftVerbalizerConfig(init="normal"), RECIPE, f"{SOURCE}, WARP_0: classes need no words"),
 }

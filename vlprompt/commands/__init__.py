@@ -1,1 +1,1 @@
-"""The commands of the command line: one file each, named as the command, with one function `run`."""
+"""Commands of the command line: one file each with one function `run`, and the parts that they share."""

@@ -1,25 +1,26 @@
 """The command `vlprompt base-to-new`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.protocols import base_to_new
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import SEEDS, SHOTS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     learners: tuple[str, ...] = ("zero_shot", "coop:cocoop-paper"),
-    shots: int = base_to_new.SHOTS,
-    seeds: tuple[int, ...] = base_to_new.SEEDS,
+    shots: int = SHOTS,
+    seeds: tuple[int, ...] = SEEDS,
 ) -> None:
-    """Train on half of the classes, judge on both halves.
+    """Train on half of the classes, evaluate on both halves.
 
     Args:
-        where: The model, the data and the folder of the run.
-        learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
-        shots: Images a class.
-        seeds: Of the draw, the start and the order of training.
+        options: Data, frozen model and output folder.
+        learners: Methods to run: coop, coop:cocoop-paper for a published setting, FILE.py:CLASS for your own.
+        shots: Training images per class.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
     """
-    task, bench = where.open_task(), where.bench()
-    show(base_to_new.run(bench, task, where.entries(learners), shots, seeds), where, tables.base_to_new_table)
+    from vlprompt.experiments.protocols import base_to_new
+
+    specs, task = options.specs(learners), options.open_task()
+    results = base_to_new.run(options.runner(specs), task, specs, shots, seeds)
+    print_results(results, options, "base_to_new")

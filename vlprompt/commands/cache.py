@@ -1,15 +1,18 @@
 """The command `vlprompt cache`."""
 
-from vlprompt.data.features import FeatureStore
-from vlprompt.where import as_json
+from vlprompt.commands.output import as_json
 
 
 def run(clear: bool = False) -> None:
-    """Look at the store of features of images and texts, or empty it.
+    """Print the size of the feature store, or empty it.
+
+    It holds the frozen models' features of images and texts, in $VLPROMPT_CACHE.
 
     Args:
         clear: Delete everything in it.
     """
+    from vlprompt.data.features import FeatureStore
+
     store = FeatureStore()
     if clear:
         store.clear()

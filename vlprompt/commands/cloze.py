@@ -1,40 +1,26 @@
 """The command `vlprompt cloze`."""
 
-from pathlib import Path
-from typing import Literal
-
-from tyro.conf import OmitArgPrefixes, Positional
-
-from vlprompt import text_demo
-from vlprompt.protocols import few_shot
-from vlprompt.report import tables
-from vlprompt.text_cli import SEEDS as TEXT_SEEDS
-from vlprompt.text_cli import Texts
-from vlprompt.where import Where, show
-
-DEMO_SEEDS = TEXT_SEEDS[:3]
+from vlprompt.commands.options import TextRun
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import TEXT_SEEDS
 
 
 def run(
-    where: OmitArgPrefixes[Texts],
-    what: Positional[Literal["task", "demo"]] = "task",
+    options: TextRun,
     learners: tuple[str, ...] = ("hard_prompt", "prompt_oriented_fine_tuning"),
     shots: tuple[int, ...] = (16,),
     seeds: tuple[int, ...] = TEXT_SEEDS,
 ) -> None:
-    """Tell texts apart by the word that a language model fills a blank with: train on K a class, judge on test.
+    """Train on K texts per class: a language model fills a blank with a word for the class.
 
     Args:
-        where: The language model, the texts and the folder of the run.
-        what: demo shows the bundled model on made-up reviews, in a minute, and takes --out, --seeds and --fresh only.
-        learners: Rows of the table; a published setting follows a colon, as hard_prompt:calibrated.
-        shots: Texts a class.
-        seeds: Of the draw, the start and the order of training.
+        options: Data, language model and output folder.
+        learners: Methods to run: prompt_tuning, hard_prompt:calibrated for a published setting, FILE.py:CLASS for your
+            own.
+        shots: Training texts per class.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
     """
-    if what == "demo":
-        out = where.out if where.out != Texts.out else Path("runs/cloze-demo")
-        text_demo.run(out, DEMO_SEEDS if seeds == TEXT_SEEDS else seeds, fresh=where.fresh)
-        return
-    rows = Where(set=where.set).entries(learners)
-    task, bench = where.open_task(), where.bench(rows)
-    show(few_shot.run(bench, task, rows, shots, seeds), where, tables.few_shot_table)
+    from vlprompt.experiments.protocols import few_shot
+
+    specs, task = options.specs(learners), options.open_task()
+    print_results(few_shot.run(options.runner(specs), task, specs, shots, seeds), options, "few_shot")

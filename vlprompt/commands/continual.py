@@ -2,53 +2,55 @@
 
 from pathlib import Path
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.data import catalog
-from vlprompt.protocols import continual
-from vlprompt.report.continual import continual_table
-from vlprompt.report.continual_plots import draw_continual
-from vlprompt.results import ALL_SHOTS
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.errors import UsageError
+from vlprompt.experiments.defaults import SEEDS, TASKS
+from vlprompt.experiments.results import ALL_SHOTS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     learners: tuple[str, ...] = ("linear", "l2p"),
     masked: tuple[str, ...] = ("linear",),
     joint: tuple[str, ...] = ("linear",),
-    tasks: int = continual.TASKS,
+    tasks: int = TASKS,
     domains: bool = False,
     listed: bool = False,
     shots: int = ALL_SHOTS,
     test_shots: int | None = None,
-    seeds: tuple[int, ...] = continual.SEEDS,
+    seeds: tuple[int, ...] = SEEDS,
     plot: Path | None = None,
 ) -> None:
-    """Learn some classes after others, or one domain after another; judge on all so far.
+    """Train on one group of classes or domain after another, evaluate on all so far.
 
     Args:
-        where: The model, the data and the folder of the run.
-        learners: Rows of the table that learn task after task; without more, linear and full are sequential
-            fine-tuning.
-        masked: The same, comparing the classes of one task only while it is trained; vpt is one prompt for all tasks.
-        joint: Rows that learn all tasks at once, the upper bound.
-        tasks: How many tasks the classes are cut into.
-        domains: A task for each domain of a data set of several, instead.
-        listed: Classes or domains in the data set's own order instead of one drawn by each seed.
-        shots: Training images a class; -1 for all.
-        test_shots: Test images a class; all without it.
-        seeds: Of the order, the draws, the start and the order of training.
-        plot: Also draw NAME-matrix.png, NAME-tasks.png and NAME-usage.png, given NAME.png.
+        options: Data, frozen model and output folder.
+        learners: Methods to train on one task after another. linear and full are plain sequential fine-tuning.
+        masked: Methods to train likewise, with a softmax over the current task's classes only. vpt is one prompt for
+            all tasks.
+        joint: Methods to train on all tasks at once, the upper bound.
+        tasks: Number of groups of classes, one per task.
+        domains: Make one task of each domain instead, for data sets of several domains.
+        listed: Use the data set's own order of classes or domains instead of a random one per seed.
+        shots: Training images per class; -1 for all.
+        test_shots: Test images per class; without it, all.
+        seeds: One run per seed, which sets the order of tasks, the draw, the initialisation and the order of training.
+        plot: Also draw the results: NAME-matrix.png, NAME-tasks.png and NAME-usage.png, given NAME.png.
     """
-    task, bench = where.open_task(catalog.open_domains if domains else catalog.open_task), where.bench()
-    rows = where.entries((*learners, *masked, *joint))
-    found = continual.run(
-        bench,
-        task,
-        rows[: len(learners)],
-        masked=rows[len(learners) : len(learners) + len(masked)],
-        joint=rows[len(learners) + len(masked) :],
+    from vlprompt.experiments.protocols import continual
+    from vlprompt.report.continual_plots import draw_continual
+
+    if domains and tasks != TASKS:
+        raise UsageError("--domains makes one task of each domain, so --tasks cannot be given too.")
+    specs = options.specs((*learners, *masked, *joint))
+    first_joint = len(learners) + len(masked)
+    results = continual.run(
+        options.runner(specs),
+        options.open_task(domains=domains),
+        specs[: len(learners)],
+        masked=specs[len(learners) : first_joint],
+        joint=specs[first_joint:],
         tasks=tasks,
         domains=domains,
         listed=listed,
@@ -56,7 +58,7 @@ def run(
         test_shots=test_shots,
         seeds=seeds,
     )
-    kept = show(found, where, continual_table)
-    drawn = draw_continual(kept, plot) if plot is not None else []
-    if drawn and not where.json:
+    done = print_results(results, options, "continual")
+    drawn = draw_continual(done, plot) if plot is not None else []
+    if drawn and not options.json:
         print(f"plots in {', '.join(map(str, drawn))}")

@@ -1,30 +1,30 @@
 """The command `vlprompt cross-dataset`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.data import catalog
-from vlprompt.protocols import cross_dataset
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import SEEDS, SHOTS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     targets: tuple[str, ...],
     learners: tuple[str, ...] = ("zero_shot", "coop:cocoop-paper"),
-    shots: int = cross_dataset.SHOTS,
-    seeds: tuple[int, ...] = cross_dataset.SEEDS,
+    shots: int = SHOTS,
+    seeds: tuple[int, ...] = SEEDS,
 ) -> None:
-    """Train on one task, judge on others with their own classes and templates.
+    """Train on one data set, evaluate on others with other classes.
 
     Args:
-        where: The model, the task to train on and the folder of the run.
-        targets: Tasks to judge on: names or paths, as for --task.
-        learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
-        shots: Images a class.
-        seeds: Of the draw, the start and the order of training.
+        options: Data to train on, frozen model and output folder.
+        targets: Data sets to evaluate on, names or paths as for --task.
+        learners: Methods to run: coop, coop:cocoop-paper for a published setting, FILE.py:CLASS for your own.
+        shots: Training images per class.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
     """
-    source, bench = where.open_task(), where.bench()
-    others = [catalog.open_task(target, where.root) for target in targets]
-    found = cross_dataset.run(bench, source, others, where.entries(learners), shots, seeds)
-    show(found, where, tables.transfer_table)
+    from vlprompt.data import catalog
+    from vlprompt.experiments.protocols import cross_dataset
+
+    specs, source = options.specs(learners), options.open_task()
+    others = [catalog.open_task(target, options.root) for target in targets]
+    results = cross_dataset.run(options.runner(specs), source, others, specs, shots, seeds)
+    print_results(results, options, "cross_dataset")

@@ -1,31 +1,31 @@
 """The command `vlprompt domain-shift`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.data import catalog
-from vlprompt.protocols import domain_shift
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import SEEDS, SHOTS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     targets: tuple[str, ...] = (),
     learners: tuple[str, ...] = ("zero_shot", "coop:cocoop-paper"),
-    shots: int = domain_shift.SHOTS,
-    seeds: tuple[int, ...] = domain_shift.SEEDS,
+    shots: int = SHOTS,
+    seeds: tuple[int, ...] = SEEDS,
 ) -> None:
-    """Train on a source, judge on other versions of its classes.
+    """Train on one data set, evaluate on other versions of its classes.
 
     Args:
-        where: The model, the task to train on and the folder of the run.
-        targets: Tasks with the same classes or some of them: names or paths, as for --task. None: each domain of a task
-            of several (pacs, office_home, a folder of domains), trained on the others.
-        learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
-        shots: Images a class.
-        seeds: Of the draw, the start and the order of training.
+        options: Data to train on, frozen model and output folder.
+        targets: Data sets with the same classes, or with some of them: names or paths, as for --task. Without any, the
+            data has several domains (pacs, office_home, a folder of domains), and each is the target of the others.
+        learners: Methods to run: coop, coop:cocoop-paper for a published setting, FILE.py:CLASS for your own.
+        shots: Training images per class.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
     """
-    source, bench = where.open_task(catalog.open_task if targets else catalog.open_domains), where.bench()
-    others = [catalog.open_task(target, where.root) for target in targets]
-    found = domain_shift.run(bench, source, others, where.entries(learners), shots, seeds)
-    show(found, where, tables.BY_PROTOCOL["domain_shift" if targets else "leave_one_out"])
+    from vlprompt.data import catalog
+    from vlprompt.experiments.protocols import domain_shift
+
+    specs, source = options.specs(learners), options.open_task(domains=not targets)
+    others = [catalog.open_task(target, options.root) for target in targets]
+    results = domain_shift.run(options.runner(specs), source, others, specs, shots, seeds)
+    print_results(results, options, "domain_shift" if targets else "leave_one_out")

@@ -1,30 +1,31 @@
 """The command `vlprompt few-shot`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.grid import parse as parse_grid
-from vlprompt.protocols import few_shot
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import FEW_SHOT_SHOTS, SEEDS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     learners: tuple[str, ...] = ("zero_shot", "linear_probe", "coop"),
-    shots: tuple[int, ...] = few_shot.SHOTS,
-    seeds: tuple[int, ...] = few_shot.SEEDS,
+    shots: tuple[int, ...] = FEW_SHOT_SHOTS,
+    seeds: tuple[int, ...] = SEEDS,
     grid: tuple[str, ...] = (),
 ) -> None:
-    """Train on K images a class, judge on the test split.
+    """Train on K images per class, evaluate on the test split.
 
     Args:
-        where: The model, the data and the folder of the run.
-        learners: Rows of the table; a published setting follows a colon, as coop:cocoop-paper.
-        shots: Images a class.
-        seeds: Of the draw, the start and the order of training.
-        grid: Training settings to search on images held out of training, as train.lr=0.1,1 train.weight_decay=0,0.01;
-            what does best on the first seed's draw is used for all.
+        options: Data, frozen model and output folder.
+        learners: Methods to run: coop, coop:cocoop-paper for a published setting, FILE.py:CLASS for your own.
+        shots: Training images per class.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
+        grid: Training settings to choose on held-out images, as train.lr=0.1,1 train.weight_decay=0,0.01. The best one
+            on the first seed's draw is used for all seeds.
     """
-    searched, task, bench = parse_grid(grid), where.open_task(), where.bench()
-    found = few_shot.run(bench, task, where.entries(learners), shots, seeds, searched)
-    show(found, where, tables.few_shot_table)
+    from vlprompt.experiments import grid as grids
+    from vlprompt.experiments.protocols import few_shot
+
+    values = grids.parse(grid)
+    specs, task = options.specs(learners), options.open_task()
+    results = few_shot.run(options.runner(specs), task, specs, shots, seeds, values)
+    print_results(results, options, "few_shot")

@@ -1,57 +1,70 @@
 """The command `vlprompt predict`."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
+from vlprompt.commands.output import as_json
+from vlprompt.commands.prompts import PromptRun
+from vlprompt.config import by_owner
 from vlprompt.errors import UsageError
-from vlprompt.runner import Entry
-from vlprompt.settings import by_owner
-from vlprompt.text_cli import text_of
-from vlprompt.where import as_json, load_prompt
 
 
 def run(
     prompt: Positional[Path],
     items: Positional[tuple[str, ...]],
+    options: PromptRun,
     classes: tuple[str, ...] = (),
     adapt: str = "",
     set: tuple[str, ...] = (),  # noqa: A002
-    backbone: str = "",
-    pretrained: str = "",
-    precision: str = "fp32",
-    device: str = "cpu",
-    json: bool = False,
 ) -> None:
-    """Name what is in some images, or what some texts are, with a saved prompt.
+    """Classify images or texts with a saved prompt.
 
     Args:
         prompt: The folder that holds prompt.safetensors.
-        items: Image files; or texts, those of several fields as JSON objects.
-        classes: Other class names than those it was trained with.
-        adapt: Adapt to each image with this method (mta, zero, tda:tda-paper-shift); over a prompt that was trained if
-            it can wrap one.
-        set: Changed settings of it, as mta.views=32.
-        backbone: The frozen model, where it is not found under the name it was trained with.
-        pretrained: Its weights.
-        precision: fp32 or bf16.
-        device: cpu, cuda, ...
-        json: Print one JSON object a line.
+        items: Image files, or texts; a text of several fields is a JSON object.
+        options: Frozen model and output format.
+        classes: Class names to use instead of those that the prompt was trained with.
+        adapt: A method that adapts to each image: mta, zero, tda:tda-paper-shift, ... On a trained prompt, one that can
+            wrap it: tpt.
+        set: Changed settings of that method, as mta.views=32.
     """
+    from vlprompt import methods
+    from vlprompt.experiments.spec import parse_specs
+
     if not items:
-        raise UsageError("nothing to name; give one or more image files, or texts, after the prompt's folder.")
-    learner = load_prompt(prompt, list(classes) or None, backbone, pretrained, precision=precision, device=device)
+        raise UsageError("nothing to classify; give one or more image files, or texts, after the prompt's folder.")
+    if set and not adapt:
+        raise UsageError("--set changes settings of the method that --adapt names, and none is given.")
+    learner = options.load_prompt(prompt, list(classes) or None)
     if adapt:
-        entry = Entry.parse(adapt, by_owner(set))
-        if entry.over:
-            raise UsageError(f"--adapt {adapt}: what is adapted is the prompt in {prompt}; give {entry.method} alone.")
-        learner = entry.kind.over(learner, entry.config)
-    texts = learner.reads.of_texts
-    given: list[Any] = [text_of(item) for item in items] if texts else list(items)
+        (spec,) = parse_specs([adapt], by_owner(set))
+        if spec.wrapped:
+            raise UsageError(f"--adapt {adapt}: the prompt in {prompt} is what is adapted; give {spec.method} alone.")
+        learner = methods.wrap(spec.kind, learner, spec.config)
+    of_texts = learner.needs.input.of_texts
+    given: list[Any] = [_text(item) for item in items] if of_texts else list(items)
     for item, answer in zip(items, learner.classify(given), strict=True):
-        if json:
-            print(as_json({"text" if texts else "image": item, **asdict(answer)}))
+        if options.json:
+            print(as_json({"text" if of_texts else "image": item, **asdict(answer)}))
         else:
             print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
+
+
+def _text(given: str) -> str | Mapping[str, str]:
+    """A text from the command line: plain words, or the fields of a JSON object.
+
+    Raises:
+        UsageError: It begins like a JSON object and is not one.
+    """
+    if not given.lstrip().startswith("{"):
+        return given
+    try:
+        fields = json.loads(given)
+    except json.JSONDecodeError as error:
+        raise UsageError(f'{given!r} is not JSON ({error.msg}); give {{"field": "text"}}, or plain words.') from error
+    return {str(name): str(value) for name, value in fields.items()}

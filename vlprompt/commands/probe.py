@@ -1,42 +1,44 @@
 """The command `vlprompt probe`."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+import tyro
 
-from vlprompt.data import catalog
-from vlprompt.protocols import knowledge_probing
-from vlprompt.report.probing import probing_table
-from vlprompt.text_cli import Texts
-from vlprompt.where import Where, show
+from vlprompt.commands.options import LanguageModelOptions
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import PROBING_SEEDS
 
 
-@dataclass(frozen=True)
-class Facts(Texts):
-    """The language model, the facts and the folder of a run."""
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions(LanguageModelOptions):
+    """Options of the command.
+
+    Attributes:
+        task: A data set of facts: lama.
+    """
 
     task: str = "lama"
 
 
 def run(
-    where: OmitArgPrefixes[Facts],
+    options: Annotated[ProbeOptions, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name="run")],
     relations: tuple[str, ...] = (),
     learners: tuple[str, ...] = ("hard_prompt",),
-    seeds: tuple[int, ...] = (34,),
+    seeds: tuple[int, ...] = PROBING_SEEDS,
 ) -> None:
-    """What a language model knows: the object of a fact in the blank, P@1 over the objects of its relation.
+    """Evaluate what a language model knows: precision at 1 for the missing object of a fact.
 
     Args:
-        where: The language model, the facts and the folder of the run.
-        relations: Parts of the data set, as P17 P19; without any, all that are on the disk.
-        learners: Rows of the table; what trains does so on all training facts.
-        seeds: Of the start and the order of training.
+        options: Data, language model and output folder.
+        relations: Parts of the data set, as P17 P19. Without any: all that are on the disk.
+        learners: Methods to run; those that are trained learn from all training facts of a relation.
+        seeds: One run per seed, which sets the initialisation and the order of training.
     """
-    rows = Where(set=where.set).entries(learners)
-    tasks = [catalog.load_task(f"{where.task}/{part}", where.root or "") for part in relations or _there(where)]
-    show(knowledge_probing.run(where.bench(rows), tasks, rows, seeds), where, probing_table)
+    from vlprompt.data import catalog
+    from vlprompt.experiments.protocols import knowledge_probing
 
-
-def _there(where: Facts) -> list[str]:
-    """The relations that are on the disk."""
-    return catalog.relations(where.task, where.root or "")
+    specs, root = options.specs(learners), options.root or ""
+    parts = relations or catalog.relations(options.task, root)
+    tasks = [catalog.load_task(f"{options.task}/{part}", root) for part in parts]
+    print_results(knowledge_probing.run(options.runner(specs), tasks, specs, seeds), options, "knowledge_probing")

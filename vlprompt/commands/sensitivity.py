@@ -1,50 +1,55 @@
 """The command `vlprompt sensitivity`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+import tyro
 
+from vlprompt.commands.options import TextRunOptions
+from vlprompt.commands.output import print_results
 from vlprompt.errors import UsageError
-from vlprompt.protocols import template_sensitivity
-from vlprompt.report.sensitivity import sensitivity_table
-from vlprompt.text_cli import Texts
-from vlprompt.where import Where, show
+from vlprompt.experiments.defaults import SHOTS, TEXT_SEEDS
 
 
-@dataclass(frozen=True)
-class Tried(Texts):
-    """The language model, the texts and the folder of a run; the bundled ones by default."""
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions(TextRunOptions):
+    """Options of the command; the bundled data and model by default."""
 
     task: str = "reviews"
     backbone: str = "tiny"
 
 
 def run(
-    where: OmitArgPrefixes[Tried],
+    options: Annotated[SensitivityOptions, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name="run")],
     learners: tuple[str, ...] = ("hard_prompt",),
     templates: tuple[str, ...] = (),
     word_sets: tuple[str, ...] = (),
-    shots: int = template_sensitivity.SHOTS,
-    seeds: tuple[int, ...] = template_sensitivity.SEEDS,
+    shots: int = SHOTS,
+    seeds: tuple[int, ...] = TEXT_SEEDS,
 ) -> None:
-    """How much of an accuracy is the wording's: every template with every set of label words.
+    """Evaluate every template with every set of label words.
 
     Args:
-        where: The language model, the texts and the folder of the run.
-        learners: A table each; a published setting follows a colon.
-        templates: To try, as "{text} It was {mask}."; without any, the task's.
-        word_sets: To try, an argument a set, classes apart by spaces, words of a class by commas: "bad good" "cat dog".
-            Without any: the task's words, and these in reverse.
-        shots: Texts a class, for learners that train.
-        seeds: Of the draw, the start and the order of training.
+        options: Data, language model and output folder.
+        learners: Methods to run, one table each.
+        templates: Templates to compare, as "{text} It was {mask}." Without any: the data set's.
+        word_sets: Sets of label words to compare, one argument per set; spaces separate classes, commas the words of a
+            class: "bad good" "cat dog". Without any: the data set's words, and the same in reverse order.
+        shots: Training texts per class, for methods that are trained.
+        seeds: One run per seed, which sets the draw, the initialisation and the order of training.
     """
-    rows = Where(set=where.set).entries(learners)
-    task, bench = where.open_task(), where.bench(rows)
-    sets = [tuple(tuple(own.split(",")) for own in words.split()) for words in word_sets]
-    for given, words in zip(word_sets, sets, strict=True):
-        if len(words) != len(task.classes):
-            raise UsageError(
-                f"--word-sets {given!r} has words for {len(words)} classes; {task.name} has {', '.join(task.classes)}."
-            )
-    found = template_sensitivity.run(bench, task, rows, templates, sets, shots, seeds)
-    show(found, where, sensitivity_table)
+    from vlprompt.experiments.protocols import template_sensitivity
+
+    specs, task = options.specs(learners), options.open_task()
+    words = [_label_words(given, task.classes) for given in word_sets]
+    results = template_sensitivity.run(options.runner(specs), task, specs, templates, words, shots, seeds)
+    print_results(results, options, "template_sensitivity")
+
+
+def _label_words(given: str, classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The label words of each class in "bad,dull good,great"."""
+    words = tuple(tuple(own.split(",")) for own in given.split())
+    if len(words) != len(classes):
+        raise UsageError(f"--word-sets {given!r} has words for {len(words)} classes; they are {', '.join(classes)}.")
+    return words

@@ -5,12 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from vlprompt.commands.output import print_tables
 from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.parallel import started
-from vlprompt.report import tables
-from vlprompt.sweep.cluster import Crew
-from vlprompt.sweep.drive import listed, sweep
-from vlprompt.sweep.plan import read_sweep, units
 
 
 def run(
@@ -24,40 +20,44 @@ def run(
     list: bool = False,  # noqa: A002
     json: bool = False,
 ) -> None:
-    """Run a whole grid, protocols x learners x tasks x shots x seeds, in several processes or on a cluster.
+    """Run a grid of experiments in several processes or on a cluster.
 
-    Runs that have a result are not run again, so the same command goes on after a stop of any kind.
+    The grid is protocols x learners x tasks x shots x seeds. Runs that have a result are not repeated, so the same
+    command continues after an interruption.
 
     Args:
-        grid: A TOML file; `vlprompt/sweep/plan.py` and README.md say what stands in it.
+        grid: A TOML file; docs/sweeps.md describes its fields.
         out: Folder for results, prompts and failures.jsonl; on a cluster, one that all machines share.
-        workers: Processes; 0: as many as there are cores; 1: this one, one run after the other.
+        workers: Number of processes. 0: one per core; 1: this process only.
         threads: CPU threads of each process.
-        gpus: GPUs of each process, as 0.25 for four on one; the grid says device = "cuda".
-        address: Of a Ray cluster (HOST:PORT, or auto), started with `ray start`.
-        fresh: Run again what already has a result.
-        list: Say what would be run; run nothing.
-        json: Print result lines instead of tables.
+        gpus: GPUs of each process, as 0.25 for four processes on one. The grid then has device = "cuda".
+        address: Address of a Ray cluster (HOST:PORT, or auto) that `ray start` has started.
+        fresh: Repeat runs that already have a result.
+        list: Print the runs without running them.
+        json: Print one JSON line per result instead of tables.
     """
+    from vlprompt.experiments.sweep.cluster import WorkerPool
+    from vlprompt.experiments.sweep.drive import sweep
+    from vlprompt.experiments.sweep.plan import read_sweep, units
+    from vlprompt.training.distributed import current_processes
+
     if min(workers, threads - 1, gpus) < 0:
         raise UsageError(
             f"workers {workers}, threads {threads}, gpus {gpus:g}: threads must be 1 or more, the others 0 or more."
         )
-    if started().size > 1:
+    if current_processes().size > 1:
         raise UsageError("a sweep starts its own processes; run it without torchrun, with --workers.")
     found = units(read_sweep(grid))
     if list:
-        print(listed(found))
+        print(*(unit.label for unit in found), sep="\n")
         return
-    swept = sweep(found, out, Crew(workers, threads, gpus, address), fresh=fresh, quiet=json)
+    report = sweep(found, out, WorkerPool(workers, threads, gpus, address), fresh=fresh, quiet=json)
     if json:
-        print(*(result.to_json() for result in swept.results), sep="\n")
+        print(*(result.to_json() for result in report.results), sep="\n")
     else:
-        for protocol, table in tables.BY_PROTOCOL.items():
-            if own := [result for result in swept.results if result.protocol == protocol]:
-                print(table(own), end="\n\n")
+        print_tables(report.results)
         print(f"results in {out / 'results.jsonl'}")
-    for failure in swept.failures:
+    for failure in report.failures:
         print(f"vlprompt: failed: {failure}", file=sys.stderr)
-    if swept.failures:
-        raise VlpromptError(f"{len(swept.failures)} of {len(found)} runs failed; {out / 'failures.jsonl'} says why.")
+    if report.failures:
+        raise VlpromptError(f"{len(report.failures)} of {len(found)} runs failed; see {out / 'failures.jsonl'}.")

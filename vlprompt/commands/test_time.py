@@ -1,25 +1,25 @@
 """The command `vlprompt test-time`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.protocols import test_time
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
+from vlprompt.experiments.defaults import SEEDS, SHOTS
 
 
 def run(
-    where: OmitArgPrefixes[Where],
+    options: Run,
     learners: tuple[str, ...] = ("zero_shot", "tpt", "mta", "zero", "tda"),
-    shots: int = test_time.SHOTS,
-    seeds: tuple[int, ...] = test_time.SEEDS,
+    shots: int = SHOTS,
+    seeds: tuple[int, ...] = SEEDS,
 ) -> None:
-    """Adapt to each test image, judge before and after.
+    """Adapt to each test image, evaluate before and after.
 
     Args:
-        where: The model, the data and the folder of the run.
-        learners: Rows of the table; tpt+coop:cocoop-paper is tpt over a prompt that coop:cocoop-paper trains first.
-        shots: Images a class to train on, where something is trained.
-        seeds: Of the views, of the order of online methods, of the draw and of training.
+        options: Data, frozen model and output folder.
+        learners: Methods to run. tpt+coop:cocoop-paper trains coop:cocoop-paper, and then adapts its prompt by tpt.
+        shots: Training images per class, for methods that are trained first.
+        seeds: One run per seed, which sets the views of test images and their order, the draw and the training.
     """
-    task, bench = where.open_task(), where.bench()
-    show(test_time.run(bench, task, where.entries(learners), shots, seeds), where, tables.stream_table)
+    from vlprompt.experiments.protocols import test_time
+
+    specs, task = options.specs(learners), options.open_task()
+    print_results(test_time.run(options.runner(specs), task, specs, shots, seeds), options, "test_time")

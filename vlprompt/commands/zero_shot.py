@@ -1,19 +1,18 @@
 """The command `vlprompt zero-shot`."""
 
-from tyro.conf import OmitArgPrefixes
-
-from vlprompt.protocols import zero_shot
-from vlprompt.report import tables
-from vlprompt.where import Where, show
+from vlprompt.commands.options import Run
+from vlprompt.commands.output import print_results
 
 
-def run(where: OmitArgPrefixes[Where], learners: tuple[str, ...] = ("zero_shot",)) -> None:
-    """Judge class names in templates; nothing is trained.
+def run(options: Run, learners: tuple[str, ...] = ("zero_shot",)) -> None:
+    """Evaluate class names in templates, without training.
 
     Args:
-        where: The model, the data and the folder of the run.
-        learners: Rows: zero_shot (the data set's template), zero_shot:ensemble (with the seven of ImageNet).
+        options: Data, frozen model and output folder.
+        learners: Methods to run: zero_shot (the data set's own template), zero_shot:ensemble (with ImageNet's seven).
     """
-    task = where.open_task()
-    task = task.whole() if where.task == "digits" else task
-    show(zero_shot.run(where.bench(), task, where.entries(learners)), where, tables.few_shot_table)
+    from vlprompt.experiments.protocols import zero_shot
+
+    specs, task = options.specs(learners), options.open_task()
+    task = task.whole() if options.task == "digits" else task
+    print_results(zero_shot.run(options.runner(specs), task, specs), options, "zero_shot")

@@ -1,12 +1,16 @@
-"""What a learner is given: some examples of one split, as images, as features of a frozen encoder, or as texts."""
+"""A batch: some examples of one split, as images, as features of a frozen encoder, or as texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vlprompt.data.texts import Text
+from vlprompt.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,11 @@ class Batch:
         labels: (B,) int64 class numbers, -1 where unknown.
         index: (B,) int64 positions in the split.
         images: (B, 3, H, W) float32, already normalised.
-        features: (B, E) float32 features of a frozen model, not normalised: of images, or of texts.
+        features: (B, E) float32 features of images or texts by a frozen model, not normalised.
         views: (B, V, E) float32 features of V views of each image, not normalised, the plain view first.
         domains: (B,) int64 domain numbers, where a task has several domains.
         texts: B texts with named fields.
-        unlabelled: Examples without labels to learn from beside these (domain adaptation), B of their own.
+        unlabelled: A separate batch of examples without labels, for methods that also learn from such examples.
     """
 
     labels: Tensor
@@ -38,22 +42,47 @@ class Batch:
 
     @classmethod
     def of_texts(cls, items: Sequence[Mapping[str, str] | str], field: str = "text") -> "Batch":
-        """An unlabelled batch of texts: mappings of fields, or strings that are the one field."""
-        texts = tuple(Text.of(**{field: x}) if isinstance(x, str) else Text(tuple(x.items())) for x in items)
-        count = torch.arange(len(texts))
-        return cls(torch.full_like(count, -1), count, texts=texts)
+        """An unlabelled batch of texts, each a mapping of fields or a string that is the only field."""
+        index = torch.arange(len(items))
+        return cls(torch.full_like(index, -1), index, texts=tuple(Text.from_item(item, field) for item in items))
 
     def part(self, rows: Tensor) -> "Batch":
-        """Some of the examples, by their rows (n,) here; the unlabelled ones beside them stay as they are."""
-        held = {name: value[rows.to(value.device)] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        """The examples in the given rows (n,); the unlabelled batch is not changed."""
+        tensors = {name: each[rows.to(each.device)] for name, each in vars(self).items() if isinstance(each, Tensor)}
         texts = None if self.texts is None else tuple(self.texts[row] for row in rows.tolist())
-        return replace(self, **held, texts=texts)  # type: ignore[arg-type]
+        return replace(self, **tensors, texts=texts)  # type: ignore[arg-type]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | Batch)}
-        return replace(self, **{name: _moved(value, device) for name, value in held.items()})  # type: ignore[arg-type]
+        moved = {
+            name: value.to(device) if isinstance(value, Batch) else value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | Batch)
+        }
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
-def _moved(value: "Tensor | Batch", device: torch.device | str) -> "Tensor | Batch":
-    return value.to(device) if isinstance(value, Batch) else value.to(device, non_blocking=True)
+def features_of(batch: Batch) -> Tensor:
+    """The (B, E) features of a batch; UsageError if it has none."""
+    return _required("features", batch.features)
+
+
+def texts_of(batch: Batch) -> tuple[Text, ...]:
+    """The B texts of a batch; UsageError if it has none."""
+    return _required("texts", batch.texts)
+
+
+def images_of(batch: Batch) -> Tensor:
+    """The (B, 3, H, W) images of a batch; UsageError if it has none."""
+    return _required("images", batch.images)
+
+
+def views_of(batch: Batch) -> Tensor:
+    """The (B, V, E) features of the views of a batch's images; UsageError if it has none."""
+    return _required("views", batch.views)
+
+
+def _required(name: str, value: T | None) -> T:
+    if value is None:
+        raise UsageError(f"this learner reads {name}, but the batch has none; make batches with vlprompt.data.feed.")
+    return value

@@ -1,154 +1,64 @@
-"""The data sets we know by name, each described by `datasets/<name>.toml`."""
+"""Open data sets: those of the catalogue by name (`datasets/<name>.toml`), or your own by path."""
 
 import os
-import tomllib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vlprompt.data import descriptors
+from vlprompt.data.descriptors import Descriptor, describe, names
 from vlprompt.data.readers import (
-    CIFAR10,
-    CIFAR100,
-    Layout,
-    Listing,
+    ag_news,
+    aircraft,
+    cifar,
+    core50,
+    cub,
+    digits,
+    digits_c,
+    dogs,
+    domains,
+    five,
+    glue,
+    imagenet,
+    imagenet_r,
     lama,
-    read_ag_news,
-    read_aircraft,
-    read_cifar,
-    read_core50,
-    read_corrupted_digits,
-    read_cub,
-    read_digits,
-    read_domain_folders,
-    read_domain_lists,
-    read_five_datasets,
-    read_glue,
-    read_imagenet,
-    read_imagenet_r,
-    read_lama,
-    read_numbered_folders,
-    read_split_file,
-    read_sst2,
-    read_stanford_dogs,
-    read_texts,
-    read_vpt_lists,
-    read_vtab,
-    read_wnid_folders,
+    split_file,
+    sst2,
+    texts,
+    vpt,
+    vtab,
 )
+from vlprompt.data.readers.listing import DataError, Listing
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
-
-@dataclass(frozen=True)
-class Descriptor:
-    """What is known of a data set before it is read.
-
-    Attributes:
-        name: What the command line calls it; the name of its file.
-        title: What its authors call it.
-        reader: A key of READERS.
-        templates: Sentences for its class names; of texts, cloze templates.
-        classes: How many classes it has; 0 where that differs from part to part.
-        sizes: Examples in each split, or in each domain, as published.
-        licence: As far as we know it.
-        homepage: Its authors' page.
-        source: Where to get it, and its split file.
-        folder: Its folder under the data root.
-        images: The image folder in that, "." for the folder itself.
-        split: Its split file; for digits, the one in `datasets/`, for texts that ship with us their folder there; for
-            lists, see `readers.read_domain_lists`.
-        domains: {name: folder} of each domain, where there are several.
-        metric: "accuracy" or "class_mean".
-        parts: What may follow its name and a slash, as in digits-c/noise; the reader knows what it means.
-        part: What did follow.
-        own: Fields of a part that are not those of the whole, by its name up to a dash; its names are all there are.
-        class_names: Of texts: its classes by label.
-        words: Of texts: label words of each class; "{choice1}" is what the text itself has in its field choice1.
-        rows: Of texts in files of rows: see `readers.Layout`.
-        kind: "texts", or "images".
-    """
-
-    name: str
-    title: str
-    reader: str
-    templates: tuple[str, ...]
-    classes: int
-    sizes: dict[str, int]
-    licence: str
-    homepage: str
-    source: str
-    folder: str = ""
-    images: str = "."
-    split: str = ""
-    domains: dict[str, str] = field(default_factory=dict)
-    metric: str = "accuracy"
-    parts: tuple[str, ...] = ()
-    part: str = ""
-    own: dict[str, dict[str, Any]] = field(default_factory=dict)
-    class_names: tuple[str, ...] = ()
-    words: tuple[tuple[str, ...], ...] = ()
-    rows: dict[str, Any] = field(default_factory=dict)
-    kind: str = field(init=False, default="images")
-    hint: str = field(init=False, default="")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "templates", tuple(self.templates))
-        object.__setattr__(self, "kind", "texts" if self.words or self.reader == "lama" else "images")
-        object.__setattr__(self, "parts", tuple(self.own or self.parts))
-        object.__setattr__(self, "hint", f"To get {self.title}, see {self.source}.")
-
-
-Reader = Callable[[Descriptor, Path], Listing]
-READERS: dict[str, Reader] = {
-    "split_file": lambda d, place: read_split_file(place / d.split, place / d.images, hint=d.hint),
-    "imagenet": lambda d, place: read_imagenet(place, place / d.images, hint=d.hint),
-    "wnid_folders": lambda d, place: read_wnid_folders(place, place / d.images, hint=d.hint),
-    "numbered_folders": lambda d, place: read_numbered_folders(place, place / d.images, hint=d.hint),
-    "aircraft": lambda d, place: read_aircraft(place, place / d.images, hint=d.hint),
-    "domain_folders": lambda d, place: read_domain_folders(place / d.images, d.domains, hint=d.hint),
-    "domain_lists": lambda d, place: read_domain_lists(place, d.domains, d.split, d.images, hint=d.hint),
-    "vtab": lambda d, place: read_vtab(place, d.part, d.classes, hint=d.hint),
-    "vpt_lists": lambda d, place: read_vpt_lists(place, place / d.images, hint=d.hint),
-    "cub": lambda d, place: read_cub(place, place / d.images, hint=d.hint),
-    "stanford_dogs": lambda d, place: read_stanford_dogs(place, place / d.images, hint=d.hint),
-    "cifar10": lambda d, place: read_cifar(place, CIFAR10, hint=d.hint),
-    "cifar100": lambda d, place: read_cifar(place, CIFAR100, hint=d.hint),
-    "imagenet_r": lambda d, place: read_imagenet_r(place, place / d.images, d.part, hint=d.hint),
-    "core50": lambda d, place: read_core50(place / d.images, hint=d.hint),
-    "five_datasets": lambda d, place: read_five_datasets(place, hint=d.hint),
-    "sst2": lambda d, place: read_sst2(place, d.class_names, hint=d.hint),
-    "ag_news": lambda d, place: read_ag_news(place, d.class_names, hint=d.hint),
-    "glue": lambda d, place: read_glue(place, d.class_names, Layout(**d.rows), hint=d.hint),
-    "lama": lambda d, place: read_lama(place, d.part, hint=d.hint),
-    "texts": lambda d, _: read_texts(Path(str(_descriptors() / d.split)), classes=d.class_names),
-    "digits": lambda d, _: read_digits(_descriptors() / d.split),
-    "digits_c": lambda d, _: read_corrupted_digits(_descriptors() / d.split, d.part),
+READERS: dict[str, Callable[[Descriptor, Path], Listing]] = {
+    "split_file": lambda d, place: split_file.read_split_file(place / d.split, place / d.images),
+    "imagenet": lambda d, place: imagenet.read_imagenet(place, place / d.images),
+    "wnid_folders": lambda d, place: imagenet.read_wnid_folders(place, place / d.images),
+    "numbered_folders": lambda d, place: imagenet.read_numbered_folders(place, place / d.images),
+    "aircraft": lambda d, place: aircraft.read_aircraft(place, place / d.images),
+    "domain_folders": lambda d, place: domains.read_domain_folders(place / d.images, d.domains),
+    "domain_lists": lambda d, place: domains.read_domain_lists(place, d.domains, d.split, d.images),
+    "vtab": lambda d, place: vtab.read_vtab(place, d.part, d.classes),
+    "vpt_lists": lambda d, place: vpt.read_vpt_lists(place, place / d.images),
+    "cub": lambda d, place: cub.read_cub(place, place / d.images),
+    "stanford_dogs": lambda d, place: dogs.read_stanford_dogs(place, place / d.images),
+    "cifar10": lambda _, place: cifar.read_cifar(place, cifar.CIFAR10),
+    "cifar100": lambda _, place: cifar.read_cifar(place, cifar.CIFAR100),
+    "imagenet_r": lambda d, place: imagenet_r.read_imagenet_r(place, place / d.images, d.part),
+    "core50": lambda d, place: core50.read_core50(place / d.images),
+    "five_datasets": lambda _, place: five.read_five_datasets(place),
+    "sst2": lambda d, place: sst2.read_sst2(place, d.class_names),
+    "ag_news": lambda d, place: ag_news.read_ag_news(place, d.class_names),
+    "glue": lambda d, place: glue.read_glue(place, d.class_names, glue.Layout(**d.rows)),
+    "lama": lambda d, place: lama.read_lama(place, d.part),
+    "texts": lambda d, _: texts.read_texts(Path(str(descriptors.folder() / d.split)), classes=d.class_names),
+    "digits": lambda d, _: digits.read_digits(descriptors.folder() / d.split),
+    "digits_c": lambda d, _: digits_c.read_corrupted_digits(descriptors.folder() / d.split, d.part),
 }
-
-
-def names() -> list[str]:
-    """The names of all data sets, sorted."""
-    return sorted(entry.name[:-5] for entry in _descriptors().iterdir() if entry.name.endswith(".toml"))
-
-
-def describe(name: str) -> Descriptor:
-    """What is known of a data set, or of a part of one; raises UsageError for a name that is not in the catalogue."""
-    whole, _, part = name.partition("/")
-    if whole not in names():
-        raise unknown("data set", name, names(), "Your own images: Task.from_folder or Task.from_csv.")
-    text = (_descriptors() / f"{whole}.toml").read_text(encoding="utf-8")
-    fields = tomllib.loads(text)
-    own = fields.get("own", {})
-    known = Descriptor(name=whole, part=part, **{**fields, **own.get(part.partition("-")[0], {})})
-    if part and not known.parts:
-        raise UsageError(f"{whole} has no parts; {name!r} was given.")
-    if part and own and part.partition("-")[0] not in own:
-        raise unknown(f"part of {whole}", part, known.parts)
-    return known
 
 
 def load_task(name: str, root: Path | str = "") -> Task:
@@ -159,16 +69,16 @@ def load_task(name: str, root: Path | str = "") -> Task:
         root: The folder that holds the data sets' folders, or the data set's own; "": $VLPROMPT_DATA, or else ./data.
 
     Raises:
-        UsageError: No such name.
-        VlpromptError: What is missing on the disk, and where to get it.
+        UsageError: The name is unknown.
+        VlpromptError: A file is missing or damaged, with the place to get it.
     """
-    known = describe(name)
-    place = _place(known, _root(root))
-    listing = READERS[known.reader](known, place)
-    words = known.words or (tuple((each,) for each in listing.classes) if known.kind == "texts" else ())
-    task = Task.from_listing(listing, name, known.templates, known.metric, words)
-    if differences := _differences(known, task):
-        warn(f"{name}: {differences}; figures cannot be compared with published ones")
+    descriptor = describe(name)
+    with _hint(descriptor):
+        listing = READERS[descriptor.reader](descriptor, _place(descriptor, _root(root)))
+    words = descriptor.words or (tuple((each,) for each in listing.classes) if descriptor.kind == "texts" else ())
+    task = Task.from_listing(listing, name, descriptor.templates, words=words, metric=descriptor.metric, dataset=name)
+    if differences := _differences(descriptor, task):
+        warn(f"{name}: {differences}; results cannot be compared with published ones")
     return task
 
 
@@ -176,30 +86,26 @@ def relations(name: str, root: Path | str = "") -> list[str]:
     """The relations of LAMA, or of another data set of facts, that are on the disk.
 
     Raises:
-        UsageError: No such data set, or one of another kind.
-        VlpromptError: It is not there, or none of its relations is.
+        UsageError: The name is unknown, or is that of another kind of data set.
+        VlpromptError: The data set or all of its relations are missing.
     """
-    known = describe(name)
-    if known.reader != "lama":
-        facts = [each for each in names() if describe(each).reader == "lama"]
-        raise unknown("data set of facts", name, facts)
-    place = _place(known, _root(root))
-    there = [part for part in lama.relations(place, hint=known.hint) if lama.place_of(place, part).is_dir()]
-    if not there:
-        raise VlpromptError(f"{place} has no folder of any relation. {known.hint}")
-    return there
-
-
-def _root(root: Path | str) -> Path:
-    return Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser()
+    descriptor = describe(name)
+    if descriptor.reader != "lama":
+        raise unknown("data set of facts", name, [each for each in names() if describe(each).reader == "lama"])
+    with _hint(descriptor):
+        place = _place(descriptor, _root(root))
+        complete = [part for part in lama.relations(place) if lama.relation_folder(place, part).is_dir()]
+        if not complete:
+            raise DataError(f"{place} has no folder of any relation.")
+    return complete
 
 
 def open_task(what: str, root: Path | str | None = None) -> Task:
     """A data set of the catalogue by name, or your own images by path: a folder of class folders, or a CSV file.
 
     Raises:
-        UsageError: Neither a name nor a path that exists.
-        VlpromptError: What is missing or wrong on the disk.
+        UsageError: `what` is neither a name nor a path that exists.
+        VlpromptError: A file is missing or damaged.
     """
     whole, slash, _ = what.partition("/")
     if whole in names() and (not slash or describe(whole).parts):
@@ -216,8 +122,8 @@ def open_domains(what: str, root: Path | str | None = None) -> Task:
     """A task of several domains: a data set of the catalogue by name, or the path of a folder of domain folders.
 
     Raises:
-        UsageError: Neither a name nor a folder that exists.
-        VlpromptError: What is missing or wrong on the disk.
+        UsageError: `what` is neither a name nor a folder that exists.
+        VlpromptError: A file is missing or damaged.
     """
     if what in names():
         return load_task(what, root or "")
@@ -231,45 +137,55 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
     """Texts of the catalogue by name, or your own as `read_texts` takes them: a file, or a folder of files.
 
     Raises:
-        UsageError: Neither a name nor a path that exists, a data set of images, or a path without a template.
-        VlpromptError: What is missing or wrong on the disk.
+        UsageError: `what` is neither a name nor a path that exists, or is a data set of images, or a path without a
+            template.
+        VlpromptError: A file is missing or damaged.
     """
-    texts = [name for name in names() if describe(name).kind == "texts"]
-    if what.partition("/")[0] in texts:
+    text_names = [name for name in names() if describe(name).kind == "texts"]
+    if what.partition("/")[0] in text_names:
         return load_task(what, root or "")
     if what in names() or not Path(what).expanduser().exists():
-        raise unknown("data set of texts", what, texts, "Or give a .csv, .tsv or .jsonl file, or a folder of such.")
+        raise unknown(
+            "data set of texts", what, text_names, "Or give a .csv, .tsv or .jsonl file, or a folder of such."
+        )
     if not options.get("template"):
         raise UsageError(f"{what} needs a template with a column's name and a blank, as '{{text}} It was {{mask}}.'")
     return Task.from_texts(what, **options)
 
 
-def _place(known: Descriptor, root: Path) -> Path:
+def _root(root: Path | str) -> Path:
+    return Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser()
+
+
+@contextmanager
+def _hint(descriptor: Descriptor) -> Iterator[None]:
+    """Add to errors about the data where to get it."""
+    try:
+        yield
+    except DataError as error:
+        raise VlpromptError(f"{str(error).removesuffix('.')}. {descriptor.hint}") from error
+
+
+def _place(descriptor: Descriptor, root: Path) -> Path:
     """The data set's own folder: below the root, or the root itself."""
-    if not known.folder or (root / known.folder).is_dir():
-        return root / known.folder
-    if root.absolute().name == known.folder or (known.split and (root / known.split).is_file()):
+    if not descriptor.folder or (root / descriptor.folder).is_dir():
+        return root / descriptor.folder
+    if root.absolute().name == descriptor.folder or (descriptor.split and (root / descriptor.split).is_file()):
         return root
-    state = "it holds no such folder" if root.is_dir() else f"{root} is not there either"
-    raise VlpromptError(f"missing folder {root / known.folder} ({state}). {known.hint}")
+    state = "it holds no such folder" if root.is_dir() else f"{root} is missing too"
+    raise DataError(f"missing folder {root / descriptor.folder} ({state})")
 
 
-def _differences(known: Descriptor, task: Task) -> str:
-    """How the sizes differ from the published ones; splits that are left out altogether do not count."""
-    found = {"train": len(task.train), "val": len(task.val), "test": len(task.test)}
+def _differences(descriptor: Descriptor, task: Task) -> str:
+    """How the sizes differ from the published ones; empty splits do not count."""
+    sizes = {"train": len(task.train), "val": len(task.val), "test": len(task.test)}
     numbers = Counter(example.domain for example in task.train + task.val + task.test)
-    found |= {name: numbers[number] for number, name in enumerate(task.domains)}
+    sizes |= {name: numbers[number] for number, name in enumerate(task.domains)}
     odd = [
-        f"{split} has {found[split]} examples where {size} were published"
-        for split, size in known.sizes.items()
-        if found[split] not in (0, size)
+        f"{split} has {sizes[split]} examples where {size} were published"
+        for split, size in descriptor.sizes.items()
+        if sizes[split] not in (0, size)
     ]
-    if known.classes and len(task.classes) != known.classes:
-        odd.append(f"it has {len(task.classes)} classes where {known.classes} were published")
+    if descriptor.classes and len(task.classes) != descriptor.classes:
+        odd.append(f"it has {len(task.classes)} classes where {descriptor.classes} were published")
     return ", ".join(odd)
-
-
-def _descriptors() -> Traversable:
-    """`vlprompt/datasets` in a wheel, the repository's `datasets` in a checkout."""
-    packed = files("vlprompt") / "datasets"
-    return packed if packed.is_dir() else Path(__file__).parents[2] / "datasets"

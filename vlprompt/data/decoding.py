@@ -1,7 +1,7 @@
-"""Images to tensors, in this process or in several: `decoded` turns lists of (position, seed) into tensors.
+"""Images to tensors, in this process or in several: `decode` turns lists of (position, seed) into tensors.
 
-The seed of an example's augmentation travels with its position, so nothing depends on which worker does the work.
-Processes hand over pixels as bytes; they are normalised here, a batch at once.
+The seed of an example's augmentation travels with its position, so the result does not depend on the worker process.
+Processes hand over pixels as bytes; this process normalises them, a batch at once.
 """
 
 import signal
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vlprompt.data.images import BadImageError, Example, Images
-from vlprompt.data.pixels import Key, Pixels
+from vlprompt.data.pixel_cache import Key, PixelCache
 from vlprompt.data.transforms import Transform, normalised
 from vlprompt.errors import VlpromptError
 
@@ -24,34 +24,34 @@ Job = tuple[int, int]  # position, seed of the augmentation
 
 
 class Decoded(NamedTuple):
-    """The images of one list of jobs that could be read, and why the others could not."""
+    """The readable images of one list of jobs, and why the others cannot be read."""
 
     positions: list[int]
-    tensors: Tensor | None  # (n, 3, H, W), None where none could be read
+    tensors: Tensor | None  # (n, 3, H, W), None where no image can be read
     bad: dict[int, str]
 
 
 @dataclass
 class ImageTensors(Dataset[tuple[int, Tensor | str]]):
-    """Decodes and transforms examples; what can be used again stays in memory.
+    """Decodes and transforms examples.
 
-    That is what a transform made if it is not random, and the decoded image if it is.
+    The cache stores what can be used again: a transform's output if it is not random, else the decoded image.
 
     Attributes:
         images: Opens items.
-        examples: What there is, by position.
-        transform: Makes the tensors.
-        pixels: Where images stay; None: nowhere.
+        examples: The split.
+        transform: Image to tensor.
+        cache: Stores images; None: nothing is stored.
     """
 
     images: Images
     examples: Sequence[Example]
     transform: Transform
-    pixels: Pixels | None = None
-    _turn: int = field(default=0, init=False, repr=False)
+    cache: PixelCache | None = None
+    _reader: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._turn = 0 if self.pixels is None else self.pixels.turn()
+        self._reader = 0 if self.cache is None else self.cache.new_reader()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -60,41 +60,41 @@ class ImageTensors(Dataset[tuple[int, Tensor | str]]):
         """The position, and its (3, H, W) pixels or the reason why there are none."""
         position, seed = job
         try:
-            found = self.known(position)
-            if found is None:
-                found = self.transform.pixels(self._image(position), seed)
-                self.keep(position, found)
+            pixels = self.cached(position)
+            if pixels is None:
+                pixels = self.transform.pixels(self._image(position), seed)
+                self.store(position, pixels)
         except BadImageError as error:
             return position, str(error)
-        return position, found
+        return position, pixels
 
-    def known(self, position: int) -> Tensor | None:
-        """The (3, H, W) pixels of an example, if they are kept and no seed changes them; raises BadImageError."""
-        if self.pixels is None or self.transform.random:
+    def cached(self, position: int) -> Tensor | None:
+        """The (3, H, W) pixels of an example, if they are stored and the transform is not random; BadImageError."""
+        if self.cache is None or self.transform.random:
             return None
-        found = self.pixels.get(self._key(self.pixels, position), self._turn)
-        return found if isinstance(found, Tensor) else None
+        pixels = self.cache.get(self._key(self.cache, position), self._reader)
+        return pixels if isinstance(pixels, Tensor) else None
 
-    def keep(self, position: int, made: Tensor) -> None:
-        """Keep an example's pixels, if no seed changes them."""
-        if self.pixels is not None and not self.transform.random:
-            self.pixels.put(self._key(self.pixels, position), made, self._turn)
+    def store(self, position: int, pixels: Tensor) -> None:
+        """Store an example's pixels, if the transform is not random."""
+        if self.cache is not None and not self.transform.random:
+            self.cache.put(self._key(self.cache, position), pixels, self._reader)
 
     def _image(self, position: int) -> Image:
-        """An example's image; it is kept where the transform makes something else of it each time."""
+        """An example's image, from the cache if the transform is random."""
         item = self.examples[position].item
-        if self.pixels is None or not self.transform.random:
+        if self.cache is None or not self.transform.random:
             return self.images.open(item)
-        key = self._key(self.pixels, position)
-        found = self.pixels.get(key, self._turn)
-        if not isinstance(found, Image):
-            found = self.images.open(item)
-            self.pixels.put(key, found, self._turn)
-        return found
+        key = self._key(self.cache, position)
+        image = self.cache.get(key, self._reader)
+        if not isinstance(image, Image):
+            image = self.images.open(item)
+            self.cache.put(key, image, self._reader)
+        return image
 
-    def _key(self, pixels: Pixels, position: int) -> Key:
-        made_by = "" if self.transform.random else self.transform.key
-        return pixels.name(self.images, self.examples[position].item), made_by
+    def _key(self, cache: PixelCache, position: int) -> Key:
+        transform = "" if self.transform.random else self.transform.key
+        return cache.content(self.images, self.examples[position].item), transform
 
 
 class Workers:
@@ -102,27 +102,34 @@ class Workers:
 
     def __init__(self, dataset: ImageTensors, count: int) -> None:
         self._dataset = dataset
-        self._jobs = _Jobs(dataset)
+        self._sampler = _Sampler()
         self._loader: DataLoader[tuple[int, Tensor | str]] | None = DataLoader(
             dataset,
-            batch_sampler=self._jobs,
+            batch_sampler=self._sampler,
             collate_fn=collect,
             num_workers=count,
             persistent_workers=True,
-            worker_init_fn=_begin,
-            generator=torch.Generator(),  # without one, it would draw from the global generator
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # without one, the loader would use the global generator
         )
 
-    def decoded(self, jobs: Sequence[list[Job]]) -> Iterator[Decoded]:
-        """The lists in order, what is kept from here and the rest from the processes, pixels not normalised.
+    def decode(self, jobs: Sequence[list[Job]]) -> Iterator[Decoded]:
+        """Yield the lists in order, cached images from here and the rest from the processes; pixels not normalised.
 
         Raises:
             VlpromptError: A process died.
         """
-        self._jobs.begin(jobs)
+        cached: deque[dict[int, Tensor]] = deque()
+
+        def missing() -> Iterator[list[Job]]:  # runs ahead of the results by a few lists
+            for each in jobs:
+                cached.append({i: pixels for i, _ in each if (pixels := self._cached(i)) is not None})
+                yield [job for job in each if job[0] not in cached[-1]]
+
+        self._sampler.lists = missing()
         try:
-            for each, made in zip(jobs, self._loader or (), strict=False):
-                yield self._with_kept(each, made)
+            for each, computed in zip(jobs, () if self._loader is None else self._loader, strict=False):
+                yield self._merged(each, computed, cached.popleft())
         except RuntimeError as error:
             self.close()
             if "DataLoader worker" not in str(error):
@@ -133,83 +140,64 @@ class Workers:
             self.close()
             raise
 
-    def _with_kept(self, jobs: list[Job], made: Decoded) -> Decoded:
-        """One list's images in its order; what the processes made is kept."""
-        kept = self._jobs.kept.popleft()
-        rows = {} if made.tensors is None else dict(zip(made.positions, made.tensors, strict=True))
+    def _cached(self, position: int) -> Tensor | None:
+        try:
+            return self._dataset.cached(position)
+        except BadImageError:  # the process that opens the image reports it
+            return None
+
+    def _merged(self, jobs: list[Job], computed: Decoded, cached: dict[int, Tensor]) -> Decoded:
+        """One list's images in its order; stores those that the processes computed."""
+        rows = {} if computed.tensors is None else dict(zip(computed.positions, computed.tensors, strict=True))
         if not self._dataset.transform.random:
             for position, row in rows.items():
-                self._dataset.keep(position, row.clone())  # a row alone would hold on to its whole batch
-        if not kept:
-            return made
-        found: dict[int, Tensor | str] = {**made.bad, **rows, **kept}
-        return collect([(position, found[position]) for position, _ in jobs])
+                self._dataset.store(position, row.clone())  # a view would keep its whole batch in memory
+        if not cached:
+            return computed
+        results: dict[int, Tensor | str] = {**computed.bad, **rows, **cached}
+        return collect([(position, results[position]) for position, _ in jobs])
 
     def close(self) -> None:
-        """End the processes, even while someone still holds an unfinished epoch."""
+        """End the processes, even where an epoch was not finished."""
         running = getattr(self._loader, "_iterator", None)
         self._loader = None
         if running is not None:
             running._shutdown_workers()
 
 
-def decoded(dataset: ImageTensors, jobs: Sequence[list[Job]], workers: Workers | None = None) -> Iterator[Decoded]:
-    """The lists in order, normalised, decoded in this process or in others."""
-    found = workers.decoded(jobs) if workers else (collect([dataset[job] for job in each]) for each in jobs)
-    for each in found:
-        ready = None if each.tensors is None else normalised(each.tensors, dataset.transform.preprocess)
-        yield each._replace(tensors=ready)
+def decode(dataset: ImageTensors, jobs: Sequence[list[Job]], workers: Workers | None = None) -> Iterator[Decoded]:
+    """Yield the lists in order, normalised, decoded in this process or in others."""
+    results = workers.decode(jobs) if workers else (collect([dataset[job] for job in each]) for each in jobs)
+    for each in results:
+        tensors = None if each.tensors is None else normalised(each.tensors, dataset.transform.preprocess)
+        yield each._replace(tensors=tensors)
 
 
 def collect(results: list[tuple[int, Tensor | str]]) -> Decoded:
-    """Stack what could be read."""
+    """Stack the images that could be read."""
     good = [(position, tensor) for position, tensor in results if isinstance(tensor, Tensor)]
     bad = {position: reason for position, reason in results if isinstance(reason, str)}
     stacked = torch.stack([tensor for _, tensor in good]) if good else None
     return Decoded([position for position, _ in good], stacked, bad)
 
 
-class _Jobs:
-    """The batch sampler of a loader whose work changes every epoch, and what of it needs no work.
+class _Sampler:
+    """A batch sampler whose lists change every epoch."""
 
-    Attributes:
-        kept: For each list that was handed out, what of it was kept.
-    """
-
-    def __init__(self, dataset: ImageTensors) -> None:
-        self.kept: deque[dict[int, Tensor]] = deque()
-        self._dataset = dataset
-        self._lists: Sequence[list[Job]] = ()
-
-    def begin(self, lists: Sequence[list[Job]]) -> None:
-        """Turn to the lists of an epoch."""
-        self._lists = lists
-        self.kept.clear()
-
-    def __len__(self) -> int:
-        return len(self._lists)
+    def __init__(self) -> None:
+        self.lists: Iterator[list[Job]] = iter(())
 
     def __iter__(self) -> Iterator[list[Job]]:
-        """What the processes are to make."""
-        for each in self._lists:
-            kept = {position: self._kept(position) for position, _ in each}
-            self.kept.append({position: found for position, found in kept.items() if found is not None})
-            yield [job for job in each if kept[job[0]] is None]
-
-    def _kept(self, position: int) -> Tensor | None:
-        try:
-            return self._dataset.known(position)
-        except BadImageError:  # whoever opens it says so
-            return None
+        return self.lists
 
 
-def _begin(_: int) -> None:
-    """What a new process does first."""
-    # Ctrl-C reaches every process of the terminal; the parent alone answers, and ends the workers.
+def _start_worker(_: int) -> None:
+    """Set up a new process."""
+    # Ctrl-C reaches every process of the terminal; only the parent reacts, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    about = get_worker_info()
-    tensors = about.dataset if about else None
-    if about and isinstance(tensors, ImageTensors) and tensors.pixels is not None:
-        # Each keeps decoded images for itself, in its share of the memory; what needs no seed is kept by the parent.
-        share = tensors.pixels.limit // about.num_workers if tensors.transform.random else 0
-        tensors.pixels = Pixels(share) if share else None
+    info = get_worker_info()
+    dataset = info.dataset if info else None
+    if info and isinstance(dataset, ImageTensors) and dataset.cache is not None:
+        # Each process caches decoded images in its share of the memory; the parent caches what needs no seed.
+        share = dataset.cache.limit // info.num_workers if dataset.transform.random else 0
+        dataset.cache = PixelCache(share) if share else None

@@ -1,4 +1,4 @@
-"""Tasks of several domains (photos, sketches, ... of the same classes), as pure functions of (task, names)."""
+"""Domain adaptation and generalisation: tasks from a task of several domains, as pure functions of (task, names)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,12 +12,12 @@ Pair = tuple[tuple[str, ...], str]  # sources and target
 
 
 def all_pairs(task: Task) -> list[Pair]:
-    """Every ordered pair of domains whose first has labels.
+    """Every ordered pair of domains whose source has labels.
 
     Raises:
-        UsageError: The task has no two domains, or none with labels.
+        UsageError: The task has fewer than two domains, or none with labels.
     """
-    _need_domains(task)
+    _check_domains(task)
     labelled = {name for name in task.domains if all(example.label >= 0 for example in _of(_all(task), task, name))}
     if not labelled:
         raise UsageError(f"no domain of {task.name} has labels on all of its images; a source needs them.")
@@ -25,83 +25,83 @@ def all_pairs(task: Task) -> list[Pair]:
 
 
 def read_pair(text: str) -> Pair:
-    """The pair of "SOURCE:TARGET" or "SOURCE+SOURCE:TARGET".
+    """The pair written as "SOURCE:TARGET" or "SOURCE+SOURCE:TARGET".
 
     Raises:
-        UsageError: It does not read so.
+        UsageError: The text has another form.
     """
     sources, colon, target = text.partition(":")
     names = tuple(sources.split("+"))
     if not (colon and target and all(names)):
-        raise UsageError(f"pair {text!r} does not read SOURCE:TARGET or SOURCE+SOURCE:TARGET, as in art:clipart.")
+        raise UsageError(f"pair {text!r} is not of the form SOURCE:TARGET or SOURCE+SOURCE:TARGET, as art:clipart.")
     return names, target
 
 
 def adaptation(task: Task, sources: Sequence[str], target: str, *, held_out: bool = False) -> Task:
-    """Examples of some domains with labels, and those of another without, to adapt to and be judged on.
+    """A task for domain adaptation: labelled examples of the sources, unlabelled ones of the target, which is tested.
 
-    The domains of the new task are the sources as they are given, then the target.
+    The domains of the new task are the sources in the given order, then the target.
 
     Args:
         task: A task of several domains.
-        sources: Where labels are known.
-        target: Where they are not; what the test split holds of them is for judging only.
-        held_out: False ("transductive", as published): adapt to all images of the target and be judged on the same.
-            True: adapt to its train and val split, be judged on its test split.
+        sources: Domains with labels.
+        target: The domain whose examples are unlabelled; labels of its test examples are for evaluation only.
+        held_out: False ("transductive", as published): adapt to all images of the target and evaluate on the same.
+            True: adapt to its train and val split, evaluate on its test split.
 
     Raises:
-        UsageError: A domain that is not there or has no images, a source without labels, a target among the sources or
-            with classes that no source has.
+        UsageError: A domain is unknown or has no images, a source has no labels, or the target is among the sources or
+            has classes that no source has.
     """
     names = (*sources, target)
-    _check(task, names)
+    _check_domains(task, names)
     splits = (task.train, task.val) if held_out else (task.train, task.val, task.test)
-    known = tuple(example for split in splits for example in split)
-    train = _numbered([_of(known, task, name, "to learn from") for name in sources])
+    examples = tuple(example for split in splits for example in split)
+    train = _numbered([_of(examples, task, name, "to learn from") for name in sources])
     if any(example.label < 0 for example in train):
         raise UsageError(f"{' or '.join(sources)} of {task.name} has images without labels; a source needs them all.")
-    seen = _as_domain(len(sources), _of(known, task, target, "to adapt to"))
-    judged = _as_domain(len(sources), _of(task.test, task, target, "to be judged on")) if held_out else seen
-    _check_classes(task, train, judged)
+    adapted = _as_domain(len(sources), _of(examples, task, target, "to adapt to"))
+    test = _as_domain(len(sources), _of(task.test, task, target, "to test on")) if held_out else adapted
+    _check_classes(task, train, test)
     mode = "held-out" if held_out else "transductive"
     return replace(
         task,
         name=f"{task.name}/{mode}/{'+'.join(sources)}:{target}",
         train=train,
         val=(),
-        test=judged,
-        unlabelled=tuple(replace(example, label=-1) for example in seen),
+        test=test,
+        unlabelled=tuple(replace(example, label=-1) for example in adapted),
         domains=names,
         test_name=mode,
     )
 
 
 def leave_out(task: Task, target: str) -> Task:
-    """Examples of all domains but one to learn from, all images of that one to be judged on.
+    """A task for domain generalisation: train and val of all other domains, and all images of the target for testing.
 
     Raises:
-        UsageError: A domain that is not there or has no images, or fewer than two domains.
+        UsageError: The domain is unknown or has no images, or there are fewer than two domains.
     """
-    _check(task, (target,))
+    _check_domains(task, (target,))
     sources = [name for name in task.domains if name != target]
     train, val = (_numbered([_of(split, task, name) for name in sources]) for split in (task.train, task.val))
-    judged = _as_domain(len(sources), _of(_all(task), task, target, "to be judged on"))
-    _check_classes(task, train, judged)
+    test = _as_domain(len(sources), _of(_all(task), task, target, "to test on"))
+    _check_classes(task, train, test)
     name, domains = f"{task.name}/left-out/{target}", (*sources, target)
-    return replace(task, name=name, train=train, val=val, test=judged, domains=domains, test_name="left-out")
+    return replace(task, name=name, train=train, val=val, test=test, domains=domains, test_name="left-out")
 
 
 def _all(task: Task) -> tuple[Example, ...]:
     return task.train + task.val + task.test
 
 
-def _of(examples: Iterable[Example], task: Task, name: str, needed: str = "") -> tuple[Example, ...]:
-    """The examples of one domain; an error that says what they are needed for where there is none."""
+def _of(examples: Iterable[Example], task: Task, name: str, purpose: str = "") -> tuple[Example, ...]:
+    """The examples of one domain; UsageError if a purpose is given and there are none."""
     number = task.domains.index(name)
-    found = tuple(example for example in examples if example.domain == number)
-    if needed and not found:
-        raise UsageError(f"domain {name!r} of {task.name} has no images {needed}.")
-    return found
+    chosen = tuple(example for example in examples if example.domain == number)
+    if purpose and not chosen:
+        raise UsageError(f"domain {name!r} of {task.name} has no images {purpose}.")
+    return chosen
 
 
 def _as_domain(number: int, examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -109,13 +109,17 @@ def _as_domain(number: int, examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def _numbered(domains: Sequence[Sequence[Example]]) -> tuple[Example, ...]:
-    """Several domains' examples in one list, their domains counted anew."""
+    """Several domains' examples in one tuple, with domain numbers in the given order."""
     return tuple(example for number, own in enumerate(domains) for example in _as_domain(number, own))
 
 
-def _check(task: Task, names: Sequence[str]) -> None:
-    """The names are domains of the task, each once."""
-    _need_domains(task)
+def _check_domains(task: Task, names: Sequence[str] = ()) -> None:
+    """Raise UsageError unless the task has several domains, among them the given names, each given once."""
+    if len(task.domains) < 2:
+        raise UsageError(
+            f"{task.name} has fewer than two domains; give a data set of several (office_home, pacs, ...), or a "
+            "folder with a folder per domain that holds a folder per class."
+        )
     for name in names:
         if name not in task.domains:
             raise unknown(f"domain of {task.name}", name, task.domains)
@@ -123,17 +127,9 @@ def _check(task: Task, names: Sequence[str]) -> None:
         raise UsageError(f"{'+'.join(names[:-1])}:{names[-1]} names a domain twice; sources and target must differ.")
 
 
-def _need_domains(task: Task) -> None:
-    if len(task.domains) < 2:
-        raise UsageError(
-            f"{task.name} has no domains to go between; give a data set of several (office_home, pacs, ...), or a "
-            "folder with a folder per domain that holds a folder per class."
-        )
-
-
-def _check_classes(task: Task, train: Iterable[Example], judged: Iterable[Example]) -> None:
-    """No label is judged that is not learned."""
-    strange = {example.label for example in judged} - {example.label for example in train} - {-1}
-    if strange:
-        named = ", ".join(task.classes[label] for label in sorted(strange)[:3])
-        raise UsageError(f"{task.name}: the target has classes that no source has ({named}); leave them out.")
+def _check_classes(task: Task, train: Iterable[Example], test: Iterable[Example]) -> None:
+    """Raise UsageError where a class has test examples only."""
+    missing = {example.label for example in test} - {example.label for example in train} - {-1}
+    if missing:
+        names = ", ".join(task.classes[label] for label in sorted(missing)[:3])
+        raise UsageError(f"{task.name}: the target has classes that no source has ({names}); leave them out.")

@@ -1,4 +1,4 @@
-"""Where pixels come from: files, or data sets that hold images under a number.
+"""Where images come from: files, or data sets that hold images under a number.
 
 An image is decoded as the reference loaders do it, `Image.open(path).convert("RGB")`: the orientation that a camera
 wrote into EXIF is not applied (Dassl.pytorch, `dassl/utils/tools.py::read_image`).
@@ -6,7 +6,7 @@ wrote into EXIF is not applied (Dassl.pytorch, `dassl/utils/tools.py::read_image
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vlprompt.data.texts import Text
-from vlprompt.errors import VlpromptError
+from vlprompt.errors import VlpromptError, unknown, warn
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
 
 
@@ -30,7 +31,7 @@ class Example:
     """One image or text, and its class.
 
     Attributes:
-        item: A path, a position in an indexed data set, or a text.
+        item: A path, a number in an indexed data set, or a text.
         label: Class number, -1 where unknown.
         domain: Domain number, for tasks of several domains.
     """
@@ -50,10 +51,10 @@ class Images(Protocol):
         """Sha256 of the content; raises BadImageError."""
 
     def name(self, item: Item) -> str:
-        """The item's name, the same wherever the data lies."""
+        """The item's name, which does not depend on the folder that the data set is stored in."""
 
     def stamp(self, item: Item) -> str:
-        """Cheap text that changes when the content does, or "" where there is none; raises BadImageError."""
+        """Short text that changes when the content does, cheap to get; "" where there is none; raises BadImageError."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Files:
             with Image.open(item) as image:  # type: ignore[arg-type]
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise _bad(item, error) from error
+            raise _bad_image(item, error) from error
 
     def digest(self, item: Item) -> str:
         """Sha256 of the file's bytes."""
@@ -80,10 +81,10 @@ class Files:
             with Path(str(item)).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _bad(item, error) from error
+            raise _bad_image(item, error) from error
 
     def name(self, item: Item) -> str:
-        """The path from the root on, with forward slashes."""
+        """The path relative to the root, with forward slashes."""
         # Strings, not paths: this runs once for every image of ImageNet.
         prefix = "" if self.root is None else f"{self.root}{os.sep}"
         return str(item).removeprefix(prefix).replace(os.sep, "/")
@@ -94,52 +95,97 @@ class Files:
         try:
             stat = path.stat()
         except (OSError, ValueError) as error:
-            raise _bad(item, error) from error
+            raise _bad_image(item, error) from error
         return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
 class Indexed:
-    """Images of torchvision data sets, Hugging Face data sets or lists; items count through all of them in order.
+    """Images by number, of torchvision data sets, Hugging Face data sets, lists or arrays; a path is opened as a file.
 
-    An element is (image, ...) or {"image": image, ...}; an image is a PIL image or a uint8 array (H, W) or (H, W, 3).
+    Numbers count through all parts in order. An element is an image, (image, ...) or {"image": image, ...}; an image is
+    a PIL image or a uint8 array (H, W) or (H, W, 3).
     """
 
-    def __init__(self, *parts: Sequence[Any] | Any, field: str = "image") -> None:
+    def __init__(self, *parts: Sequence[Any] | Any, field: str = "image", root: Path | None = None) -> None:
+        """Hold the data sets; `field` is the key of the image in a dictionary, `root` that of names of files."""
         self.parts = parts
         self.field = field
+        self.files = Files(root)
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
     def open(self, item: Item) -> Image.Image:
         """Decode one element to RGB."""
-        position, part = int(str(item)), 0
-        while position >= len(self.parts[part]):
-            position, part = position - len(self.parts[part]), part + 1
+        if isinstance(item, Path):
+            return self.files.open(item)
+        part, place = self.find(item)
         try:
-            element = self.parts[part][position]
+            element = self.parts[part][place]
         except (OSError, SyntaxError, ValueError) as error:
-            raise _bad(item, error) from error
-        image = element[self.field] if isinstance(element, dict) else element[0]
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-            image = Image.fromarray(image)
-        if not isinstance(image, Image.Image):
-            kind = type(image).__name__
+            raise _bad_image(item, error) from error
+        if not isinstance(element, np.ndarray | Image.Image):
+            element = element[self.field] if isinstance(element, dict) else element[0]
+        if isinstance(element, np.ndarray) and element.dtype == np.uint8:
+            element = Image.fromarray(element)
+        if not isinstance(element, Image.Image):
+            kind = type(element).__name__
             raise BadImageError(f"image number {item} is a {kind}; give a data set of PIL images, without a transform")
-        return image.convert("RGB")
+        return element.convert("RGB")
 
     def digest(self, item: Item) -> str:
-        """Sha256 of size and pixels."""
+        """Sha256 of a file, or of size and pixels."""
+        if isinstance(item, Path):
+            return self.files.digest(item)
         image = self.open(item)
         return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
     def name(self, item: Item) -> str:
-        """The item's number."""
-        return str(item)
+        """The item's number, or a file's name."""
+        return self.files.name(item)
 
-    def stamp(self, item: Item) -> str:  # noqa: ARG002
-        """Nothing: what is in memory has no cheap sign of change."""
-        return ""
+    def stamp(self, item: Item) -> str:
+        """A file's stamp; empty for an image in memory, whose changes cannot be noticed cheaply."""
+        return self.files.stamp(item) if isinstance(item, Path) else ""
+
+    def find(self, item: Item) -> tuple[int, int]:
+        """The part that a number falls into, and the position in that part; IndexError where there is none."""
+        place = int(str(item))
+        for part, elements in enumerate(self.parts):
+            if place < len(elements):
+                return part, place
+            place -= len(elements)
+        raise IndexError(f"there are {len(self)} images, number {item} was requested")
+
+
+class BadImages:
+    """The unreadable images of a split: the first one is an error, or all of them are counted and skipped.
+
+    Args:
+        on_bad_image: "error" or "skip"; UsageError for anything else.
+        total: Images in the split.
+    """
+
+    def __init__(self, on_bad_image: str, total: int) -> None:
+        if on_bad_image not in ON_BAD_IMAGE:
+            raise unknown("way to treat bad images", on_bad_image, ON_BAD_IMAGE)
+        self.reasons: dict[int, str] = {}  # by position
+        self._skip = on_bad_image == "skip"
+        self._total = total
+        self._reported = 0
+
+    def add(self, reasons: Mapping[int, str]) -> None:
+        """Record bad images; BadImageError for the first of them unless they are skipped."""
+        if reasons and not self._skip:
+            raise BadImageError(next(iter(reasons.values())))
+        self.reasons.update(reasons)
+
+    def report(self, consequence: str) -> None:
+        """Give one warning for all bad images, if there are more of them than at the last report."""
+        if len(self.reasons) > self._reported:
+            self._reported = len(self.reasons)
+            first = next(iter(self.reasons.values()))
+            warn(f"{self._reported} of {self._total} images {consequence}; the first: {first}")
 
 
 def is_image_name(name: str) -> bool:
@@ -147,13 +193,13 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _bad(item: Item, error: Exception) -> BadImageError:
-    """The one line that names the image and what is wrong with it."""
+def _bad_image(item: Item, error: Exception) -> BadImageError:
+    """One line that names the image, what is wrong with it, and what to do."""
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file; check the data folder against the split file"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "not an image, or a format that Pillow does not know"
+        reason = "not an image, or a format that Pillow does not know; replace the file or remove it from the data"
     else:
         reason = f"{error}".split("\n")[0] or type(error).__name__
     what = f"image number {item}" if isinstance(item, int) else f"image {item}"
-    return BadImageError(f"cannot read {what}: {reason} (on_bad_image='skip' leaves such images out)")
+    return BadImageError(f"cannot read {what}: {reason}")

@@ -1,4 +1,4 @@
-"""Who is in a split, as pure functions on lists of labels: CoOp's few-shot draw, its base/new halves, our own split.
+"""Splits as pure functions on lists of labels: CoOp's few-shot draw, its base and new classes, our own split.
 
 Sources: Dassl.pytorch `dassl/data/datasets/base_dataset.py::generate_fewshot_dataset`, CoOp
 `datasets/oxford_pets.py::subsample_classes`.
@@ -8,15 +8,16 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
+SPLITS = ("train", "val", "test")
 MAX_VAL_SHOTS = 4
 TEST_SHARE, VAL_SHARE = 0.3, 0.2
 
 
 def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
-    """Positions of `shots` random examples of each class, in the order the published code returns them.
+    """Positions of `shots` random examples of each class, in the order of the published code.
 
-    Classes come in order of first appearance; one with fewer than `shots` examples is taken whole, in its order, and
-    consumes no random numbers.
+    Classes come in order of first appearance; a class with fewer than `shots` examples is taken whole, in its order,
+    and consumes no random numbers.
     """
     drawn: list[int] = []
     for members in by_class(labels).values():
@@ -27,14 +28,14 @@ def draw(labels: Sequence[int], shots: int, rng: random.Random) -> list[int]:
 def draw_few_shot(
     train_labels: Sequence[int], val_labels: Sequence[int], shots: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Positions in train and in val of CoOp's draw: one stream of random numbers, train first, at most 4 val shots."""
+    """Positions in train and in val of CoOp's draw: one random generator, train first, at most 4 val shots."""
     rng = random.Random(seed)
     train = draw(train_labels, shots, rng)
     return train, draw(val_labels, min(shots, MAX_VAL_SHOTS), rng)
 
 
 def short_classes(labels: Sequence[int], shots: int) -> int:
-    """How many of the classes that occur have fewer than `shots` examples."""
+    """The number of classes that occur and have fewer than `shots` examples."""
     return sum(count < shots for count in Counter(labels).values())
 
 
@@ -45,13 +46,6 @@ def split_labels(train_labels: Sequence[int]) -> tuple[list[int], list[int]]:
     return labels[:middle], labels[middle:]
 
 
-def relabel(labels: Sequence[int], kept: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Positions of the examples whose label is kept, in their order, and their new labels 0, 1, ... as in `kept`."""
-    new = {label: number for number, label in enumerate(kept)}
-    positions = [i for i, label in enumerate(labels) if label in new]
-    return positions, [new[labels[i]] for i in positions]
-
-
 def split_by_seed(
     groups: Mapping[str, Sequence[Hashable]],
     seed: int,
@@ -59,11 +53,11 @@ def split_by_seed(
     test_share: float = TEST_SHARE,
     val_share: float = VAL_SHARE,
 ) -> dict[str, tuple[list[int], ...]]:
-    """Our split for data without one: positions in train, val, test of each class.
+    """Our split for data without one: positions in train, val and test of each class.
 
-    Each class is shuffled with its own stream, `random.Random(f"{seed} {class}")`, so that another class changes
-    nothing here; 30 % (rounded to the nearest) go to test, 20 % (rounded down) to val, the rest to train, each part in
-    its original order, unless other shares are given. A single example goes to train.
+    Each class is shuffled by its own generator, `random.Random(f"{seed} {class}")`, so that classes do not influence
+    each other. By default 30 % (rounded to the nearest) are for test, 20 % (rounded down) for val, the rest for train,
+    each part in its original order. A single example is for train.
     """
     parts: dict[str, tuple[list[int], ...]] = {}
     for name, members in groups.items():

@@ -21,11 +21,13 @@ class Text(Mapping[str, str]):
         """A text from keyword arguments: Text.of(premise="...", hypothesis="...")."""
         return cls(tuple(fields.items()))
 
+    @classmethod
+    def from_item(cls, item: Mapping[str, str] | str, field: str = "text") -> "Text":
+        """A text from a mapping of fields, or from a string that is the only field."""
+        return cls(((field, item),) if isinstance(item, str) else tuple(item.items()))
+
     def __getitem__(self, name: str) -> str:
-        for known, words in self.fields:
-            if known == name:
-                return words
-        raise KeyError(name)
+        return dict(self.fields)[name]
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self.fields)
@@ -35,9 +37,9 @@ class Text(Mapping[str, str]):
 
     @property
     def digest(self) -> str:
-        """Sha256 of the whole content."""
+        """Sha256 of names and words of all fields."""
         return hashlib.sha256(str(self).encode("utf-8", "surrogateescape")).hexdigest()
 
     def __str__(self) -> str:
-        """What the split hash counts: the whole content."""
+        """All fields as JSON; a task's split hash covers it."""
         return json.dumps(self.fields, ensure_ascii=False)

@@ -2,14 +2,12 @@
 
 Test: resize the short side, crop the centre. Training: a random crop of 8 to 100 % of the area, flipped half the time
 (Dassl.pytorch, `dassl/data/transforms/transforms.py`). PIL does the resizing, so that the pixels are the published
-ones. Whatever is random is drawn from the seed passed in: the result knows neither the order nor the worker.
+ones. Random numbers depend on the seed passed in only, so the result does not depend on the order or the worker.
 """
 
+import abc
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 import torchvision.transforms as tv
@@ -18,6 +16,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from vlprompt.errors import UsageError, unknown
+from vlprompt.randomness import seeded
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
 RESIZES = ("shortest", "squash")
@@ -31,10 +30,10 @@ class Preprocess:
         size: Side of the square crop in pixels.
         mean: Mean of each channel, images in [0, 1].
         std: Standard deviation of each channel.
-        interpolation: "bicubic", "bilinear" or "nearest".
+        interpolation: One of INTERPOLATIONS.
         resize: At test time "shortest" resizes the short side and crops the centre (CLIP); "squash" resizes both
             sides and crops nothing (SigLIP).
-        crop_pct: At test time, the share of the resized image's side that the crop keeps (timm's models; CLIP: all).
+        crop_pct: At test time, side of the crop as a share of the resized image's side (timm's models; CLIP: 1).
     """
 
     size: int
@@ -45,7 +44,7 @@ class Preprocess:
     crop_pct: float = field(default=1.0, repr=False)  # in a transform's key only where it matters
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std"):  # lists come back from JSON
+        for name in ("mean", "std"):  # JSON gives lists
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise UsageError(f"preprocessing needs size >= 1, three means and three positive stds, got {self}")
@@ -57,83 +56,71 @@ class Preprocess:
             raise UsageError(f"crop_pct {self.crop_pct} must be a share of the image, above 0 and at most 1.")
 
 
-class Transform(Protocol):
-    """Turns an RGB image into a tensor; what is random comes from the seed alone."""
+class Transform(abc.ABC):
+    """Turns an RGB image into a tensor; random numbers come from the seed passed in only."""
+
+    preprocess: Preprocess
 
     @property
+    @abc.abstractmethod
     def key(self) -> str:
         """Text that is equal for two transforms only if they do the same."""
 
     @property
+    @abc.abstractmethod
     def random(self) -> bool:
-        """Whether the seed matters."""
+        """Whether the output depends on the seed."""
 
-    @property
-    def preprocess(self) -> Preprocess:
-        """Has the mean and deviation that pixels are normalised by."""
+    @abc.abstractmethod
+    def pixels(self, image: Image, seed: int = 0) -> Tensor:
+        """(3, H, W) pixels of an RGB image, or (V, 3, H, W) of V views: 0 to 255, uint8 unless views were mixed."""
 
-    def pixels(self, image: Image, generator_seed: int = 0) -> Tensor:
-        """An RGB image to (3, H, W), or to (V, 3, H, W) for V views of it: 0 to 255, uint8 unless views were mixed."""
-
-    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
+    def __call__(self, image: Image, seed: int = 0) -> Tensor:
         """The same, normalised: float32."""
+        return normalised(self.pixels(image, seed), self.preprocess)
 
 
 @dataclass(frozen=True)
-class _CenterCrop:
+class _CenterCrop(Transform):
     """Resize, centre crop, normalise."""
 
     preprocess: Preprocess
-    random: bool = field(default=False, init=False)
+    random = False
 
     @property
     def key(self) -> str:
         share = self.preprocess.crop_pct
         return f"center-crop {self.preprocess}" + f" of {share:g}" * (share < 1)
 
-    def pixels(self, image: Image, generator_seed: int = 0) -> Tensor:  # noqa: ARG002
+    def pixels(self, image: Image, seed: int = 0) -> Tensor:  # noqa: ARG002
         """(3, H, W) uint8."""
         p = self.preprocess
         whole = math.floor(p.size / p.crop_pct)
         size = [whole] if p.resize == "shortest" else [whole, whole]
         image = tvf.resize(image, size, tv.InterpolationMode(p.interpolation))
-        return tensor_of(tvf.center_crop(image, [p.size, p.size]))
-
-    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
-        return normalised(self.pixels(image, generator_seed), self.preprocess)
+        return _tensor(tvf.center_crop(image, [p.size, p.size]))
 
 
 @dataclass(frozen=True)
-class _RandomCrop:
+class _RandomCrop(Transform):
     """Random resized crop, random flip, normalise."""
 
     preprocess: Preprocess
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
-    random: bool = field(default=True, init=False)
+    random = True
 
     @property
     def key(self) -> str:
         return f"random-crop {self.scale} {self.ratio} flip {self.flip} {self.preprocess}"
 
-    def pixels(self, image: Image, generator_seed: int = 0) -> Tensor:
+    def pixels(self, image: Image, seed: int = 0) -> Tensor:
         """(3, H, W) uint8."""
         p = self.preprocess
-        with seeded(generator_seed):
+        with seeded(seed):
             image = random_crop(image, p.size, p.interpolation, scale=self.scale, ratio=self.ratio, flip=self.flip)
-        return tensor_of(image)
-
-    def __call__(self, image: Image, generator_seed: int = 0) -> Tensor:
-        return normalised(self.pixels(image, generator_seed), self.preprocess)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Give torchvision, which draws from the global generator, one of this seed; the caller's is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+        return _tensor(image)
 
 
 def random_crop(
@@ -145,7 +132,7 @@ def random_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
 ) -> Image:
-    """A random part of an image, resized to a square and perhaps flipped; draws as torchvision's own transforms do."""
+    """A random part of an image, resized to a square and flipped with probability `flip`, by torchvision's draws."""
     box = tv.RandomResizedCrop.get_params(image, list(scale), list(ratio))
     flipped = bool(torch.rand(1) < flip)
     cropped: Image = tvf.resized_crop(image, *box, [size, size], tv.InterpolationMode(interpolation))
@@ -162,14 +149,29 @@ def train_transform(preprocess: Preprocess, smallest: float = 0.08) -> Transform
     return _RandomCrop(preprocess, (smallest, 1.0))
 
 
-def tensor_of(image: Image) -> Tensor:
-    """An RGB image as a (3, H, W) uint8 tensor."""
-    pixels: Tensor = tvf.pil_to_tensor(image).contiguous()  # batches are stacked from it again and again
-    return pixels
-
-
 def normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """(..., 3, H, W), 0 to 255, to float32, as torchvision's `to_tensor` and `normalize` do it to one image."""
-    scaled = pixels.to(torch.float32, copy=True).div_(255)  # the input stays as it is; half the time of `pixels / 255`
-    done: Tensor = tvf.normalize(scaled, preprocess.mean, preprocess.std, inplace=True)
-    return done
+    scaled = pixels.to(torch.float32, copy=True).div_(255)  # takes half the time of `pixels / 255`
+    normal: Tensor = tvf.normalize(scaled, preprocess.mean, preprocess.std, inplace=True)
+    return normal
+
+
+def views_per_image(augment: str) -> int:
+    """Number of cached views of an image: 1 for "none", K for "cached:K"; 0 for "paper", a new view in every epoch.
+
+    Raises:
+        UsageError: `augment` is none of these.
+    """
+    fixed = {"paper": 0, "none": 1}
+    if augment in fixed:
+        return fixed[augment]
+    kind, _, count = augment.partition(":")
+    if kind == "cached" and count.isdecimal() and int(count) > 0:
+        return int(count)
+    raise UsageError(f"augment {augment!r} is not known; give 'paper', 'none' or 'cached:K' for K views ('cached:8').")
+
+
+def _tensor(image: Image) -> Tensor:
+    """An RGB image as a (3, H, W) uint8 tensor."""
+    pixels: Tensor = tvf.pil_to_tensor(image).contiguous()  # faster to stack into batches
+    return pixels

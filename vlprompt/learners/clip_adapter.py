@@ -7,82 +7,64 @@ model's. The paper searches the ratio for each data set; the code has 0.2 for al
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self, final
+from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor, nn
 
 from vlprompt.backbones.clip import Clip
-from vlprompt.classifier import template_features
-from vlprompt.data.batch import Batch
-from vlprompt.data.task import Task
-from vlprompt.errors import UsageError
-from vlprompt.init import seeded
-from vlprompt.learners.base import PromptLearner, Reads, Variant, features_of
-from vlprompt.recipe import TrainConfig
-from vlprompt.templates import ensemble
+from vlprompt.config import Count, Settings, Share
+from vlprompt.data.batch import Batch, features_of
+from vlprompt.data.templates import Templates
+from vlprompt.prompts.cosine import CosineLearner
+from vlprompt.prompts.recipes import recipe
+from vlprompt.prompts.zero_shot_head import template_features
+from vlprompt.randomness import seeded
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
-class CLIPAdapterConfig:
+class CLIPAdapterConfig(Settings):
     """The adapter and the fixed prompts."""
 
-    ratio: float = 0.2  # share of the adapted feature (clip_adapter.py)
-    reduction: int = 4  # hidden width: the features' width divided by this (clip_adapter.py)
-    templates: tuple[str, ...] = ()  # none: the task's own, or "a photo of a {}."
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a ratio that is no share, no width, or a template without a place."""
-        object.__setattr__(self, "templates", tuple(self.templates))
-        if not 0 < self.ratio <= 1 or self.reduction < 1:
-            raise UsageError(f"ratio {self.ratio} must be above 0 and at most 1, reduction {self.reduction} 1 or more.")
-        if self.templates:
-            ensemble(self.templates)
+    ratio: Share = 0.2  # share of the adapted feature (clip_adapter.py)
+    reduction: Count = 4  # hidden width: the features' width divided by this (clip_adapter.py)
+    templates: Templates = ()  # none: the task's own, or "a photo of a {}."
 
 
 @final
-class CLIPAdapter(PromptLearner[Clip]):
+class CLIPAdapter(CosineLearner[CLIPAdapterConfig]):
     """A bottleneck joined to every image feature; text features never change."""
 
-    reads = Reads.FEATURES
-    text: Tensor  # (C, E)
+    Config = CLIPAdapterConfig
+    from_task = ("templates",)
+    frozen: Tensor  # (C, E) text features
 
     def __init__(
-        self, clip: Clip, classes: Sequence[str], config: CLIPAdapterConfig = CLIPAdapterConfig(), *, seed: int = 0
+        self, clip: Clip, classes: Sequence[str], config: CLIPAdapterConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(clip, classes, config, seed=seed)
         width = clip.embed_dim
-        hidden = max(1, width // config.reduction)
+        hidden = max(1, width // self.config.reduction)
         with seeded(seed):
             down, up = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
         self.adapter = nn.Sequential(down, nn.ReLU(), up, nn.ReLU()).to(clip.device)
         self.rebuild()
 
-    @classmethod
-    def for_task(cls, backbone: Clip, task: Task, config: CLIPAdapterConfig, *, seed: int = 0) -> Self:
-        """Use the task's templates where the configuration names none."""
-        return cls(backbone, task.classes, replace(config, templates=config.templates or task.templates), seed=seed)
-
     def rebuild(self) -> None:
         """Encode the current class names."""
-        text = template_features(self.backbone, self.classes, self.config.templates)
-        self.register_buffer("text", text, persistent=False)
+        frozen = template_features(self.backbone, self.classes, self.config.templates)
+        self.register_buffer("frozen", frozen, persistent=False)
 
-    @property
-    def keeps_classes(self) -> str:
-        """Any names will do."""
-        return ""
+    def text(self) -> Tensor:
+        """(1, C, E) text features."""
+        return self.frozen[None]
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Class scores (B, C)."""
-        features = features_of(batch)
-        ratio = self.config.ratio
-        return self.backbone.scores(ratio * self.adapter(features) + (1 - ratio) * features, self.text)
+    def image_features(self, batch: Batch) -> Tensor:
+        """(B, E), adapted."""
+        features, ratio = features_of(batch), self.config.ratio
+        return ratio * self.adapter(features) + (1 - ratio) * features  # type: ignore[no-any-return]
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:
-    """CoOp's training, which the authors' README says to run the code with; they released no settings of their own."""
-    return TrainConfig(epochs=50 if shots <= 1 or dataset == "imagenet" else 100 if shots <= 4 else 200)
-
-
+# CoOp's training, which the authors' README recommends for the code; they released no settings of their own.
 VARIANTS = {"released": Variant(CLIPAdapterConfig(), recipe, "Gao et al. 2021 (arXiv:2110.04544), clip_adapter.py")}

@@ -1,41 +1,35 @@
 """Full: every weight of the image model is trained, with a linear head. Jia et al., ECCV 2022, Table 1.
 
-The learner has copies of the weights, so a saved prompt is as large as the model. Dropout of the model is off (the
-authors' code has it on).
+The learner has copies of the weights, so a saved prompt is as large as the model. The model's own dropout is off (on
+in the authors' code).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
-from vlprompt.backbones import Vit
-from vlprompt.learners.base import Variant
-from vlprompt.learners.headed import WeightTuned, by_adamw
-from vlprompt.recipe import TrainConfig
+from vlprompt.config import Settings
+from vlprompt.prompts.headed import WeightTuning, by_adamw
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
-class FullConfig:
-    """Nothing to set: everything is trained."""
+class FullConfig(Settings):
+    """There is nothing to set: everything is trained."""
 
 
 @final
-class Full(WeightTuned):
+class Full(WeightTuning[FullConfig]):
     """All weights and a linear head."""
 
-    def __init__(self, vit: Vit, classes: Sequence[str], config: FullConfig = FullConfig(), *, seed: int = 0) -> None:
-        super().__init__(vit, classes, config, seed=seed)
+    Config = FullConfig
 
     def chosen(self) -> Iterable[Tensor]:
-        """All of them."""
-        return list(self.backbone.model.parameters())
+        """All parameters."""
+        return self.backbone.model.parameters()  # type: ignore[no-any-return]
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """AdamW (configs/finetune/*.yaml)."""
-    return by_adamw(lr=0.001)
-
-
-VARIANTS = {"vpt-paper": Variant(FullConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), Full")}
+RECIPE = by_adamw(lr=0.001)  # configs/finetune/*.yaml
+VARIANTS = {"vpt-paper": Variant(FullConfig(), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), Full")}

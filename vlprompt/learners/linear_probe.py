@@ -1,9 +1,10 @@
 """Linear probe: logistic regression on frozen image features. Radford et al., ICML 2021, appendix A.3.
 
-The search for C is that of CoOp's baseline (KaiyangZhou/CoOp, lpclip/linear_probe.py): seven powers of ten judged on
+The search for C is that of CoOp's baseline (KaiyangZhou/CoOp, lpclip/linear_probe.py): seven powers of ten evaluated on
 validation data, then a binary search in the logarithm around the best. Without validation data C is `fallback`.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,75 +15,60 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones import Clip, Vit
-from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches
+from vlprompt.config import Count, CountOrZero, Positive, Settings
+from vlprompt.data.batch import Batch, features_of
+from vlprompt.data.batches import Batches
+from vlprompt.data.needs import Needs
 from vlprompt.errors import UsageError
-from vlprompt.learners.base import PromptLearner, Reads, Variant, features_of
-from vlprompt.recipe import TrainConfig
+from vlprompt.learner import PromptLearner
+from vlprompt.training.config import NO_TRAINING, Variant
 
 GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 
 
 @dataclass(frozen=True)
-class LinearProbeConfig:
+class LinearProbeConfig(Settings):
     """How the regression is solved."""
 
-    iterations: int = 1000  # of L-BFGS
-    search_steps: int = 8  # binary search after the grid
-    fallback: float = 0.316  # C without validation data (Radford et al.'s value for ImageNet)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for settings that cannot work."""
-        if self.iterations < 1 or self.search_steps < 0 or not self.fallback > 0:
-            raise UsageError(
-                f"linear_probe: iterations {self.iterations} must be 1 or more, search_steps {self.search_steps} 0 or "
-                f"more, fallback {self.fallback} above 0."
-            )
+    iterations: Count = 1000  # of L-BFGS
+    search_steps: CountOrZero = 8  # binary search after the grid
+    fallback: Positive = 0.316  # C without validation data (Radford et al.'s value for ImageNet)
 
 
 @final
-class LinearProbe(PromptLearner[Clip | Vit]):
+class LinearProbe(PromptLearner[Clip | Vit, LinearProbeConfig]):
     """A weight vector per class; no text at all."""
 
-    reads = Reads.FEATURES
-    takes = (Clip, Vit)
-    in_order = True
+    Config = LinearProbeConfig
+    backbones = (Clip, Vit)
+    needs = Needs(ordered=True)
+    why_classes_fixed = "it has one weight vector per class and reads no names"
 
     def __init__(
-        self,
-        backbone: Clip | Vit,
-        classes: Sequence[str],
-        config: LinearProbeConfig = LinearProbeConfig(),
-        *,
-        seed: int = 0,
+        self, backbone: Clip | Vit, classes: Sequence[str], config: LinearProbeConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(backbone, classes, config, seed=seed)
         device, width = backbone.device, backbone.embed_dim
         self.weight = nn.Parameter(torch.zeros(len(self.classes), width, device=device))  # (C, E)
         self.bias = nn.Parameter(torch.zeros(len(self.classes), device=device))  # (C,)
 
-    @property
-    def keeps_classes(self) -> str:
-        """There is a weight vector for each class it saw."""
-        return "it has one weight vector per class and reads no names"
-
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         return features_of(batch) @ self.weight.T + self.bias
 
     def prepare(self, train: Batches, val: Batches | None) -> None:
-        """Solve for the weights, C chosen on validation data where there is any."""
+        """Solve for the weights; C is chosen on validation data where there is any."""
         x, y = _arrays(train)
         held_out = _arrays(val) if val is not None and val.size else None
         c = self.config.fallback if held_out is None else self._search(x, y, held_out)
         model = self._solve(x, y, c)
         with torch.no_grad():
             self.weight.zero_()
-            self.bias.fill_(-1e4)  # a class without images is never the answer
+            self.bias.fill_(-1e4)  # a class without images is never predicted
             seen = torch.from_numpy(model.classes_).to(self.bias.device)
             weight = torch.from_numpy(model.coef_).to(self.weight)
             bias = torch.from_numpy(model.intercept_).to(self.bias)
-            if len(seen) == 2:  # scikit-learn keeps one vector for two classes: its sigmoid is their softmax
+            if len(seen) == 2:  # scikit-learn has one vector for two classes: its sigmoid is their softmax
                 weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
             self.weight[seen], self.bias[seen] = weight, bias
 
@@ -97,27 +83,25 @@ class LinearProbe(PromptLearner[Clip | Vit]):
             return LogisticRegression(C=c, max_iter=self.config.iterations).fit(x, y)
 
     def _search(self, x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]) -> float:
-        """The C that does best on held-out data."""
-        kept: dict[float, float] = {}
+        """The C with the highest accuracy on held-out data."""
 
-        def judge(c: float) -> float:
-            if c not in kept:
-                kept[c] = float(self._solve(x, y, c).score(*held_out))
-            return kept[c]
+        @functools.cache
+        def accuracy(c: float) -> float:
+            return float(self._solve(x, y, c).score(*held_out))
 
-        best = max(GRID, key=judge)
-        return halving(judge, best / 10, best * 10, self.config.search_steps)
+        best = max(GRID, key=accuracy)
+        return binary_search(accuracy, best / 10, best * 10, self.config.search_steps)
 
 
-def halving(judge: Callable[[float], float], low: float, high: float, steps: int) -> float:
-    """Binary search for the best value between two, in the logarithm; each step keeps the better half."""
+def binary_search(value: Callable[[float], float], low: float, high: float, steps: int) -> float:
+    """The argument with the largest value between two, in the logarithm; each step discards the worse half."""
     for _ in range(steps):
         middle = float(np.sqrt(low * high))
-        if judge(low) > judge(high):
+        if value(low) > value(high):
             high = middle
         else:
             low = middle
-    return max((low, high), key=judge)
+    return max((low, high), key=value)
 
 
 def _arrays(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
@@ -126,9 +110,4 @@ def _arrays(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat([x for x, _ in pairs]).double().cpu().numpy(), torch.cat([y for _, y in pairs]).cpu().numpy()
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """Solved, not trained; features without augmentation."""
-    return TrainConfig(epochs=0, augment="none")
-
-
-VARIANTS = {"clip-paper": Variant(LinearProbeConfig(), recipe, "Radford et al. 2021; CoOp's lpclip")}
+VARIANTS = {"clip-paper": Variant(LinearProbeConfig(), NO_TRAINING, "Radford et al. 2021; CoOp's lpclip")}

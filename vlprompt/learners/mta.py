@@ -1,4 +1,4 @@
-"""MTA: the mode of an image's views, found by a mean-shift that also decides which views count.
+"""MTA: the mode of an image's views, found by a mean-shift that also weighs the views.
 
 Zanella and Ben Ayed, CVPR 2024 (arXiv:2405.02266), algorithm 1; MaxZanella/MTA, mta.py. Over unit features f_p of V
 views with zero-shot probabilities s_p, it alternates between
@@ -6,14 +6,13 @@ views with zero-shot probabilities s_p, it alternates between
     inlierness  y = softmax((K(f_p - m) + lambda_q sum_q (s_p . s_q) y_q) / lambda_y)      (over the views)
     mode        m = sum_p y_p K(f_p - m) f_p, on the unit sphere
 
-with a Gaussian kernel K whose width at each view follows its nearest neighbours, from the plain view and equal weights.
-Answers are the scores of m. Nothing is learned, and nothing is kept from one image to the next.
+with a Gaussian kernel K whose width at each view depends on its nearest neighbours, from the plain view and equal
+weights. The class scores are those of m. Nothing is learned, and images do not affect each other.
 
 The published code leaves an inner loop when nothing moves by 1e-6; here every loop runs its five rounds, the same to
-that tolerance. Views that do not differ at all give it 0/0; here they give their common answer.
+that tolerance. Views that do not differ at all lead to 0/0 there; here they give their common prediction.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,54 +20,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlprompt.backbones.clip import Clip
-from vlprompt.data.batch import Batch
-from vlprompt.errors import UsageError
-from vlprompt.learners.base import Reads, Variant, views_of
-from vlprompt.learners.frozen_head import FrozenHead, HeadConfig
-from vlprompt.recipe import TrainConfig
+from vlprompt.config import NonNegative, Positive
+from vlprompt.data.batch import Batch, views_of
+from vlprompt.prompts.frozen_head import SeveralViews, ViewsConfig, ViewsHead
+from vlprompt.training.config import NO_TRAINING, Variant
 
 ROUNDS = 5  # of each loop (mta.py: max_iter)
-NEAREST = 0.3  # of the other views decide the width of the kernel (mta.py)
+NEAREST = 0.3  # share of the other views that sets the width of the kernel (mta.py)
 NARROWEST = 1e-6  # squared width; distances below it are rounding
 
 
 @dataclass(frozen=True)
-class MTAConfig(HeadConfig):
-    """How views are weighed."""
+class MTAConfig(ViewsConfig):
+    """How views are weighed; 64 views without AugMix, which main.py uses for TPT only."""
 
-    views: int = 64  # main.py, --batch-size
-    augmix: bool = False  # main.py: AugMix is for TPT only
-    lambda_y: float = 0.2  # of the entropy of the inlierness (section 4.1; main.py)
-    lambda_q: float = 4.0  # of the affinity of views (section 4.1; main.py)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for a single view, or weights that cannot be."""
-        super().__post_init__()
-        if self.views < 2:
-            raise UsageError(f"views is {self.views}; mta needs 2 views or more (paper: 64); one alone is zero_shot.")
-        if not (self.lambda_y > 0 and self.lambda_q >= 0):
-            raise UsageError(f"lambda_y {self.lambda_y} must be above 0, lambda_q {self.lambda_q} 0 or more.")
+    views: SeveralViews = 64  # of each image, the plain one included; one alone is zero_shot
+    lambda_y: Positive = 0.2  # of the entropy of the inlierness (section 4.1; main.py)
+    lambda_q: NonNegative = 4.0  # of the affinity of views (section 4.1; main.py)
 
 
 @final
-class MTA(FrozenHead):
+class MTA(ViewsHead[MTAConfig]):
     """Scores of the mode of an image's views."""
 
-    reads = Reads.VIEWS
-
-    def __init__(self, clip: Clip, classes: Sequence[str], config: MTAConfig = MTAConfig(), *, seed: int = 0) -> None:
-        super().__init__(clip, classes, config, seed=seed)
+    Config = MTAConfig
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         views = F.normalize(views_of(batch), dim=-1)  # (B, V, E)
-        says = self.scores_of(views).softmax(dim=-1)  # (B, V, C)
-        return self.backbone.scores(self.mode(views, says @ says.mT), self.text())
+        probabilities = self.view_scores(views).softmax(dim=-1)  # (B, V, C)
+        return self.backbone.scores(self.mode(views, probabilities @ probabilities.mT), self.class_features())
 
     def mode(self, views: Tensor, affinity: Tensor) -> Tensor:
-        """Where the views that agree lie.
+        """The mode of the views that agree.
 
         Args:
             views: (B, V, E), unit length.
@@ -105,9 +90,4 @@ def _kernel(views: Tensor, mode: Tensor, width: Tensor) -> Tensor:
     return (-squares / (2 * width)).exp()
 
 
-def recipe(shots: int = 0, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """Nothing is trained."""
-    return TrainConfig(epochs=0, augment="none")
-
-
-VARIANTS = {"mta-paper": Variant(MTAConfig(), recipe, "Zanella and Ben Ayed 2024 (arXiv:2405.02266): 64 views")}
+VARIANTS = {"mta-paper": Variant(MTAConfig(), NO_TRAINING, "Zanella and Ben Ayed 2024 (arXiv:2405.02266): 64 views")}

@@ -5,39 +5,33 @@ A strong baseline for CLIPs by Kim et al., "How to Adapt Your Large-Scale Vision
 (OSU-MLB/ViT_PEFT_Vision, tuned for each task: 73.5 against 73.4). Weights and biases of every LayerNorm or RMSNorm.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
-from vlprompt.backbones import Vit
-from vlprompt.backbones.tuned import norms
-from vlprompt.learners.base import Variant
-from vlprompt.learners.headed import WeightTuned, by_adamw
-from vlprompt.recipe import TrainConfig
+from vlprompt.backbones.weight_copies import norms
+from vlprompt.config import Settings
+from vlprompt.prompts.headed import WeightTuning, by_adamw
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
-class NormConfig:
-    """Nothing to set: every norm is trained."""
+class NormConfig(Settings):
+    """There is nothing to set: every norm is trained."""
 
 
 @final
-class Norm(WeightTuned):
+class Norm(WeightTuning[NormConfig]):
     """All norms and a linear head."""
 
-    def __init__(self, vit: Vit, classes: Sequence[str], config: NormConfig = NormConfig(), *, seed: int = 0) -> None:
-        super().__init__(vit, classes, config, seed=seed)
+    Config = NormConfig
 
     def chosen(self) -> Iterable[Tensor]:
         """Weights and biases of the norms."""
         return norms(self.backbone.model)
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """As `bias`, its neighbour in tables; VPT's authors have no such row."""
-    return by_adamw(lr=0.005)
-
-
-VARIANTS = {"layer-norm": Variant(NormConfig(), recipe, "LayerNorm tuning, a row of ViT_PEFT_Vision (CVPR 2025)")}
+RECIPE = by_adamw(lr=0.005)  # as `bias`; VPT's authors have no such row
+VARIANTS = {"layer-norm": Variant(NormConfig(), RECIPE, "LayerNorm tuning, a row of ViT_PEFT_Vision (CVPR 2025)")}

@@ -1,51 +1,36 @@
 """Partial-k: the last k layers, the final norm and a linear head are trained. Jia et al., ECCV 2022, Table 1.
 
 With MAE and MoCo weights the authors' code leaves the final norm frozen, by a test that never holds (KMnP/vpt,
-src/models/vit_models.py); here it is trained for every model, as their code does it for ViT.
+src/models/vit_models.py); here it is trained for every model, as their code does for ViT.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
-from vlprompt.backbones import Vit
+from vlprompt.config import Count, Settings
 from vlprompt.errors import UsageError
-from vlprompt.learners.base import Variant
-from vlprompt.learners.headed import WeightTuned, by_adamw
-from vlprompt.recipe import TrainConfig
+from vlprompt.prompts.headed import WeightTuning, by_adamw
+from vlprompt.training.config import Variant
 
 
 @dataclass(frozen=True)
-class PartialConfig:
-    """How much of the model."""
+class PartialConfig(Settings):
+    """How much of the model is trained."""
 
-    k: int = 1  # layers from the end (1, 2 and 4 in vit_models.py)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for no layer at all."""
-        if self.k < 1:
-            raise UsageError(f"partial: k {self.k} must be 1 or more; for the head alone there is linear.")
+    k: Count = 1  # layers from the end (1, 2 and 4 in vit_models.py); `linear` trains the head alone
 
 
 @final
-class Partial(WeightTuned):
+class Partial(WeightTuning[PartialConfig]):
     """The last layers and a linear head."""
 
-    config: PartialConfig
-
-    def __init__(
-        self, vit: Vit, classes: Sequence[str], config: PartialConfig = PartialConfig(), *, seed: int = 0
-    ) -> None:
-        super().__init__(vit, classes, config, seed=seed)
+    Config = PartialConfig
 
     def chosen(self) -> Iterable[Tensor]:
-        """Those of the last layers and of what norms their output.
-
-        Raises:
-            UsageError: The model has fewer layers, or none that stand in a row.
-        """
+        """The parameters of the last layers and of the norms of their output; UsageError for fewer layers."""
         model, k = self.backbone.model, self.config.k
         blocks = list(getattr(model, "blocks", []))
         if k > len(blocks):
@@ -57,12 +42,9 @@ class Partial(WeightTuned):
         return [each for module in (*blocks[-k:], *final_norms) for each in module.parameters()]
 
 
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """AdamW (demo.ipynb: Partial-1 is trained by configs/finetune/*.yaml)."""
-    return by_adamw(lr=0.001)
-
-
+RECIPE = by_adamw(lr=0.001)  # demo.ipynb trains Partial-1 by configs/finetune/*.yaml
 VARIANTS = {
-    f"partial-{k}": Variant(PartialConfig(k=k), recipe, f"Jia et al. 2022 (arXiv:2203.12119), Partial-{k}")
-    for k in (1, 2, 4)
+    "partial-1": Variant(PartialConfig(k=1), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), Partial-1"),
+    "partial-2": Variant(PartialConfig(k=2), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), Partial-2"),
+    "partial-4": Variant(PartialConfig(k=4), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), Partial-4"),
 }

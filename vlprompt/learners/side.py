@@ -3,104 +3,107 @@
     y = s * base(x) + (1 - s) * W side(x),   s = sigmoid(alpha)
 
 As VPT's baseline (KMnP/vpt, src/models/vit_models.py): the side network is AlexNet up to its pooling (9,216 numbers),
-all of it trained, W has no bias, alpha starts at 0. Images of less than 64 pixels, too few for AlexNet, are enlarged.
+all of it is trained, W has no bias, alpha starts at 0. Images below 64 pixels, too small for AlexNet, are enlarged.
+
+torchvision publishes AlexNet's weights as a pickle, which vlprompt does not open: `scripts/convert_alexnet.py` writes
+them as safetensors, once, and `side.weights` names that file.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+import safetensors
+import safetensors.torch
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 from vlprompt.backbones import Vit
-from vlprompt.data.batch import Batch
-from vlprompt.data.loaders import Batches
+from vlprompt.config import Settings
+from vlprompt.data.batch import Batch, images_of
+from vlprompt.data.batches import Batches
+from vlprompt.data.needs import Input, Needs
 from vlprompt.errors import VlpromptError
-from vlprompt.init import seeded
-from vlprompt.learners.base import Reads, Variant, images_of
-from vlprompt.learners.headed import Headed, by_sgd
-from vlprompt.recipe import TrainConfig
+from vlprompt.prompts.headed import Headed, by_sgd
+from vlprompt.randomness import seeded
+from vlprompt.training.config import Variant
 
 SMALLEST = 64  # pixels
-WIDTH = 256 * 6 * 6  # AlexNet's
+WIDTH = 256 * 6 * 6  # of AlexNet's pooled features
 
 
 @dataclass(frozen=True)
-class SideConfig:
-    """The network at the side."""
+class SideConfig(Settings):
+    """How the side network starts."""
 
-    pretrained: bool = True  # torchvision's AlexNet of ImageNet, fetched once (vit_models.py); else random weights
+    pretrained: bool = True  # from AlexNet's ImageNet weights, in `weights` (vit_models.py); else from random weights
+    weights: str = ""  # safetensors file with AlexNet's `features.*` tensors; read when a new training begins
 
 
 @final
-class Side(Headed[Vit]):
+class Side(Headed[Vit, SideConfig]):
     """AlexNet, its projection, the share of the frozen features, and a linear head."""
 
-    reads = Reads.IMAGES
-    takes = (Vit,)
+    Config = SideConfig
+    needs = Needs(input=Input.IMAGES)
+    backbones = (Vit,)
 
-    def __init__(self, vit: Vit, classes: Sequence[str], config: SideConfig = SideConfig(), *, seed: int = 0) -> None:
+    def __init__(self, vit: Vit, classes: Sequence[str], config: SideConfig | None = None, *, seed: int = 0) -> None:
         super().__init__(vit, classes, config, seed=seed)
         with seeded(seed):
-            self.side = alexnet()
+            whole = torchvision.models.alexnet()
+            self.side = nn.Sequential(whole.features, whole.avgpool)  # (B, 3, H, W) -> (B, 256, 6, 6)
             self.projection = nn.Linear(WIDTH, vit.embed_dim, bias=False)
         self.alpha = nn.Parameter(torch.zeros(()))
-        self.begun = not config.pretrained
+        self.has_weights = not self.config.pretrained
         self.to(vit.device)
 
     def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
-        """Fetch the weights that the side network starts from; a saved prompt has its own and needs no network."""
-        if not self.begun:
-            self.side.load_state_dict(alexnet(pretrained=True).state_dict())
-        self.begun = True
+        """Read the weights that the side network starts from; a saved prompt has its own.
+
+        Raises:
+            VlpromptError: There is no such file, or it holds other tensors.
+        """
+        if self.has_weights:
+            return
+        try:
+            tensors = safetensors.torch.load_file(self.config.weights)
+            own = {name.removeprefix("features."): each for name, each in tensors.items() if "features." in name}
+            self.side[0].load_state_dict(own)
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            raise VlpromptError(
+                f"side.weights={self.config.weights} does not give AlexNet's weights "
+                f"({str(error).splitlines()[-1].strip()}); convert torchvision's file once with `python "
+                "scripts/convert_alexnet.py alexnet-owt-7be5be79.pth FILE` and set side.weights=FILE, or start from "
+                "random weights with side.pretrained=false."
+            ) from error
+        self.has_weights = True
 
     def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Take the side network's weights with the others."""
+        """Copy saved tensors, the side network's among them, into this learner."""
         super().restore(tensors, source)
-        self.begun = True
+        self.has_weights = True
 
-    def beside(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, E), what the side network sees."""
+    def side_features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, E), the projected output of the side network."""
         if min(images.shape[-2:]) < SMALLEST:
             images = F.interpolate(images, size=(SMALLEST, SMALLEST), mode="bilinear")
         return self.projection(self.side(images).flatten(1))  # type: ignore[no-any-return]
 
     def features(self, batch: Batch) -> Tensor:
-        """(B, E), frozen and learned features in their shares."""
+        """(B, E), the blend of frozen and learned features."""
         images = images_of(batch)
         with torch.no_grad():
             base = self.backbone.encode_image(images)
-        return self.blend(base, self.beside(images))
+        return self.blend(base, self.side_features(images))
 
     def blend(self, base: Tensor, side: Tensor) -> Tensor:
-        """Two features (B, E) in their learned shares."""
+        """The weighted mean of two features (B, E), by the learned share."""
         share = self.alpha.sigmoid()
         return share * base + (1 - share) * side
 
 
-def alexnet(*, pretrained: bool = False) -> nn.Sequential:
-    """AlexNet's features and pooling, (B, 3, H, W) -> (B, 256, 6, 6).
-
-    Raises:
-        VlpromptError: Its weights cannot be fetched.
-    """
-    import torchvision
-
-    try:
-        whole: Any = torchvision.models.alexnet(weights="IMAGENET1K_V1" if pretrained else None)
-    except OSError as error:
-        raise VlpromptError(
-            f"the side network's weights could not be fetched ({error}); check the network, or start it from "
-            "noise with side.pretrained=false."
-        ) from error
-    return nn.Sequential(whole.features, whole.avgpool)
-
-
-def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
-    """SGD (demo.ipynb: Sidetune is trained by configs/linear/*.yaml)."""
-    return by_sgd(lr=0.25)
-
-
-VARIANTS = {"vpt-paper": Variant(SideConfig(), recipe, "Jia et al. 2022 (arXiv:2203.12119), Sidetune")}
+RECIPE = by_sgd(lr=0.25)  # demo.ipynb trains Sidetune by configs/linear/*.yaml
+VARIANTS = {"vpt-paper": Variant(SideConfig(), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), Sidetune")}

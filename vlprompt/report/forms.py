@@ -1,14 +1,15 @@
-"""A table and the forms it can take: terminal, Markdown, LaTeX."""
+"""A table and its output formats: terminal, Markdown, LaTeX."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from vlprompt.errors import unknown
-from vlprompt.report.series import Cell, seeds
+from vlprompt.experiments.results import Result
+from vlprompt.report.series import Estimate, by_task, seed_counts
 
-Entry = Cell | str | None
-Row = tuple[str, tuple[Entry, ...]]
+Cell = Estimate | str | None
+Row = tuple[str, tuple[Cell, ...]]
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Table:
     """Rows of cells, in groups.
 
     Attributes:
-        caption: What is shown, and over how many seeds.
-        header: Above the labels, then above each column.
+        caption: What the table shows, and the number of seeds.
+        header: The titles of the labels and of each column.
         groups: (title, rows) of each backbone.
     """
 
@@ -26,35 +27,34 @@ class Table:
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
 
     def show(self, form: str) -> str:
-        """The table as text.
-
-        Args:
-            form: "terminal", "markdown" or "latex".
-
-        Raises:
-            UsageError: It is none of these.
-        """
+        """The table as text; UsageError where `form` is not "terminal", "markdown" or "latex"."""
         if form not in FORMS:
             raise unknown("form of a table", form, FORMS)
         return FORMS[form](self)
 
 
 def table_of(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]], first: str = "learner") -> Table:
-    """A table of rows, each with the backbone it stands under; the caption says over how many seeds."""
-    cells = [each for _, (_, cells) in rows for each in cells if isinstance(each, Cell)]
-    several = f"mean ± 95 % interval (Student t) over {seeds(cells)} seeds" if seeds(cells) else ""
-    single = "one seed: no interval" if any(each.half is None for each in cells) else ""
-    how = "; without ±, ".join(filter(None, (several, single)))
+    """A table of rows, each with its backbone; the caption states the number of seeds."""
+    estimates = [cell for _, (_, cells) in rows for cell in cells if isinstance(cell, Estimate)]
+    counts = seed_counts(estimates)
+    several = f"mean ± 95 % interval (Student t) over {counts} seeds" if counts else ""
+    single = "one seed, no interval" if any(each.half_width is None for each in estimates) else ""
+    seeds = "; cells without ±: ".join(filter(None, (several, single)))
     groups = groupby(rows, key=lambda row: row[0])
-    return Table(
-        f"{what}; {how}.",
-        (first, *columns),
-        tuple((title, tuple(row for _, row in group)) for title, group in groups),
-    )
+    members = tuple((title, tuple(row for _, row in group)) for title, group in groups)
+    return Table("; ".join(filter(None, (what, seeds))) + ".", (first, *columns), members)
+
+
+def show_by_task(
+    results: Iterable[Result], form: str, make: Callable[[str, list[Result]], Table], *protocols: str
+) -> str:
+    """A table for each task, of the results of the first of these protocols that has any."""
+    tasks = by_task(results, *protocols)
+    return "\n\n".join(make(task, runs).show(form) for task, runs in tasks.items())
 
 
 def terminal(table: Table) -> str:
-    """Aligned columns under the caption; a backbone's rows are indented below its name."""
+    """Aligned columns under the caption; the rows of a backbone are indented below its name."""
     rows = [["", *(f"{name:>5}" for name in table.header[1:])]]
     for title, members in table.groups:
         rows += [[title]] + [[f"  {label}", *map(_aligned, cells)] for label, cells in members]
@@ -66,7 +66,7 @@ def terminal(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A pipe table; a backbone's rows follow a row of its name."""
+    """A pipe table; the rows of a backbone follow a row with its name."""
     columns = len(table.header) - 1
     rows = [table.header, ("---", *["---:"] * columns)]
     for title, members in table.groups:
@@ -97,21 +97,21 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {sign: f"${sign}$" for sign in "<>|"}
 
 
-def _plain(cell: Entry) -> str:
-    if not isinstance(cell, Cell):
+def _plain(cell: Cell) -> str:
+    if not isinstance(cell, Estimate):
         return cell or "–"
-    digits = cell.digits
-    return f"{cell.mean:.{digits}f}" if cell.half is None else f"{cell.mean:.{digits}f} ± {cell.half:.{digits}f}"
+    mean, digits = f"{cell.mean:.{cell.digits}f}", cell.digits
+    return mean if cell.half_width is None else f"{mean} ± {cell.half_width:.{digits}f}"
 
 
-def _aligned(cell: Entry) -> str:
-    """The decimal points of a column under each other."""
-    if not isinstance(cell, Cell) or cell.half is None:
+def _aligned(cell: Cell) -> str:
+    """A cell whose decimal point is below those of its column."""
+    if not isinstance(cell, Estimate) or cell.half_width is None:
         return _plain(cell).rjust(5)
-    return f"{cell.mean:{cell.digits + 4}.{cell.digits}f} ± {cell.half:{cell.digits + 3}.{cell.digits}f}"
+    return f"{cell.mean:{cell.digits + 4}.{cell.digits}f} ± {cell.half_width:{cell.digits + 3}.{cell.digits}f}"
 
 
-def _math(cell: Entry) -> str:
+def _math(cell: Cell) -> str:
     return "--" if cell is None else f"${_plain(cell)}$".replace("±", r"\pm")
 
 

@@ -1,42 +1,30 @@
 """The table of knowledge probing: P@1 of every relation and their mean."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from vlprompt.report.forms import Table
-from vlprompt.report.series import Cell, arrange, by_task, value
-from vlprompt.results import Result
+from vlprompt.experiments.results import Result
+from vlprompt.report.forms import Cell, Table
+from vlprompt.report.series import Estimate, arrange, by_task, value
 
 
 def probing_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
-    """A row for each learner; columns: their mean, each relation counting the same, then the relations.
-
-    Args:
-        results: Any results, oldest first; those of `knowledge_probing` count. The latest of equal runs is shown.
-        form: "terminal", "markdown" or "latex".
-        metric: What the cells show.
-
-    Raises:
-        UsageError: There is nothing to show, a run lacks the metric, or the form is not known.
-    """
+    """Results of `knowledge_probing`: a row for each learner; columns: the mean over relations, then the relations."""
     tasks = by_task(results, "knowledge_probing")
-    rows: dict[tuple[str, str], dict[str, float]] = {}
+    rows: dict[str, dict[str, dict[str, float]]] = {}  # {backbone: {label: {task: percent}}}
     for task, runs in tasks.items():
-        for each in arrange(runs, lambda _: 0):
-            values = [value(run, metric) for members in each.runs.values() for run in members]
-            rows.setdefault((each.backbone, each.label), {})[task] = 100 * statistics.fmean(values)
-    names = [task.rpartition("/")[2] for task in tasks]
-    backbones = dict.fromkeys(backbone for backbone, _ in rows)
-    groups = tuple(
-        (backbone, tuple((label, _cells(found, list(tasks))) for (of, label), found in rows.items() if of == backbone))
-        for backbone in backbones
+        for each in arrange(runs):
+            values = [value(run, metric) for run in each.only_column]
+            rows.setdefault(each.backbone, {}).setdefault(each.label, {})[task] = 100 * statistics.fmean(values)
+    groups = (
+        (backbone, tuple((label, _cells(row, tasks)) for label, row in own.items())) for backbone, own in rows.items()
     )
-    left = sum({task: int(runs[0].extra.get("left_out", 0)) for task, runs in tasks.items()}.values())
-    caption = f"P@1 in percent; objects of several pieces are left out ({left} facts); mean over relations, then each."
-    return Table(caption, ("learner", "mean", *names), groups).show(form)
+    left_out = sum(int(runs[0].extra.get("left_out", 0)) for runs in tasks.values())
+    caption = f"P@1 in percent, mean over relations, then each; {left_out} facts whose object has several word pieces"
+    header = ("learner", "mean", *(task.rpartition("/")[2] for task in tasks))
+    return Table(f"{caption} are left out.", header, tuple(groups)).show(form)
 
 
-def _cells(found: dict[str, float], tasks: list[str]) -> tuple[Cell | None, ...]:
-    each = tuple(Cell(found[task], None, 1) if task in found else None for task in tasks)
-    mean = Cell(statistics.fmean(found.values()), None, 1) if len(found) == len(tasks) else None
-    return (mean, *each)
+def _cells(percents: Mapping[str, float], tasks: Iterable[str]) -> tuple[Cell, ...]:
+    each = tuple(Estimate(percents[task]) if task in percents else None for task in tasks)
+    return (None if None in each else Estimate(statistics.fmean(percents.values())), *each)

@@ -1,27 +1,19 @@
-"""The table of template sensitivity: templates down, label words across; mean and deviation, as papers show it."""
+"""The table of template sensitivity: a row for each template, a column for each set of label words."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+from vlprompt.experiments.results import Result
 from vlprompt.report.forms import Table
-from vlprompt.report.series import Cell, by_task, value
-from vlprompt.results import Result
+from vlprompt.report.series import Estimate, by_task, value
 
 
 def sensitivity_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "top1") -> str:
-    """A table for each task, model and learner; a row for each template, a column for each set of label words.
+    """A table for each task, model and learner: mean ± standard deviation, as papers report it.
 
-    Behind the mean stands the sample standard deviation over seeds or, of what is judged once, the binomial one over
-    the rows judged, sqrt(p (1 - p) / n).
-
-    Args:
-        results: Any results, oldest first; those of `template_sensitivity` count. The latest of equal runs is shown.
-        form: "terminal", "markdown" or "latex".
-        metric: What the cells show.
-
-    Raises:
-        UsageError: There is nothing to show, a run lacks the metric, or the form is not known.
+    The deviation is the sample standard deviation over seeds; for a method without seeds it is the binomial deviation
+    over the N test rows, sqrt(p (1 - p) / N).
     """
     tables: dict[tuple[str, str, str, int], list[Result]] = {}
     for task, runs in by_task(results, "template_sensitivity").items():
@@ -48,11 +40,11 @@ def _words(run: Result) -> str:
     return "/".join(",".join(own) for own in run.config["words"])
 
 
-def _cell(runs: Sequence[Result], metric: str) -> Cell | None:
+def _cell(runs: Sequence[Result], metric: str) -> Estimate | None:
     if not runs:
         return None
     values = [value(run, metric) for run in runs]
     mean = statistics.fmean(values)
     binomial = math.sqrt(mean * (1 - mean) / runs[0].examples)
     deviation = statistics.stdev(values) if len(values) > 1 else binomial
-    return Cell(100 * mean, 100 * deviation, len(values))
+    return Estimate(100 * mean, 100 * deviation, len(values))

@@ -1,4 +1,4 @@
-"""Sort results into series: a row of a table, a line of a plot. Runs in different settings never share a cell."""
+"""Group results into series: a row of a table, a line of a plot. Runs with different settings never share a cell."""
 
 import json
 import math
@@ -8,33 +8,33 @@ from itertools import groupby
 from typing import Any
 
 from vlprompt.errors import UsageError, unknown
-from vlprompt.metrics import interval95
-from vlprompt.results import ALL_SHOTS, Result
+from vlprompt.experiments.results import ALL_SHOTS, Result
+from vlprompt.experiments.statistics import interval95
 
 
 @dataclass(frozen=True)
-class Cell:
+class Estimate:
     """A mean over seeds, in percent or in seconds.
 
     Attributes:
         mean: The mean.
-        half: Half-width of the 95 % interval; None for one seed.
-        seeds: How many.
-        digits: How many to show after the point.
+        half_width: Half-width of the 95 % interval; None for one seed.
+        seeds: Number of seeds.
+        digits: Decimals to show.
     """
 
     mean: float
-    half: float | None
-    seeds: int
+    half_width: float | None = None
+    seeds: int = 1
     digits: int = 1
 
 
 @dataclass(frozen=True)
 class Series:
-    """A learner in one setting on one backbone.
+    """A learner with one setting on one backbone.
 
     Attributes:
-        backbone: Its name, with the fingerprint where two weights share the name.
+        backbone: Its name, with the fingerprint where two backbones have the same name.
         label: "coop", "coop (paper)", "coop (n_ctx=4)".
         runs: {column: one result per seed}.
     """
@@ -44,26 +44,32 @@ class Series:
     runs: Mapping[int, tuple[Result, ...]]
 
     @property
-    def learns(self) -> bool:
-        """Whether any of its runs saw a training image."""
-        return any(run.shots for members in self.runs.values() for run in members)
+    def only_column(self) -> tuple[Result, ...]:
+        """The results of a series with one column."""
+        (runs,) = self.runs.values()
+        return runs
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether any of its runs used training images."""
+        return any(run.shots for runs in self.runs.values() for run in runs)
 
 
-def cell(values: Sequence[float]) -> Cell:
-    """Mean and interval of fractions, one per seed."""
-    mean, half = interval95(values)
-    return Cell(100 * mean, None if half is None else 100 * half, len(values))
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and interval, in percent, of fractions that have one value per seed."""
+    mean, half_width = interval95(values)
+    return Estimate(100 * mean, None if half_width is None else 100 * half_width, len(values))
 
 
-def seeds(cells: Iterable[Cell]) -> str:
-    """Over how many seeds the cells with an interval are: "3", "2 to 3", or empty where there is none."""
-    counts = sorted({each.seeds for each in cells} - {1})
+def seed_counts(estimates: Iterable[Estimate]) -> str:
+    """The numbers of seeds of estimates with an interval: "3", "2 to 3", or empty where there are none."""
+    counts = sorted({each.seeds for each in estimates} - {1})
     return " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
 
 
-def tuned(series: Series) -> str | None:
-    """What a method learns, in percent of the frozen model's parameters, two digits; None where it was not noted."""
-    shares = [run.tuned for members in series.runs.values() for run in members if run.tuned is not None]
+def trainable_percent(series: Series) -> str | None:
+    """Trainable parameters in percent of the frozen model's, two digits; None where results do not state them."""
+    shares = [run.trainable_share for runs in series.runs.values() for run in runs if run.trainable_share is not None]
     return f"{100 * max(shares):.{2 if max(shares) < 0.995 else 3}g}" if shares else None  # 100, not 1e+02
 
 
@@ -71,7 +77,7 @@ def value(run: Result, metric: str) -> float:
     """A metric of a run.
 
     Raises:
-        UsageError: The run does not have it; the error names those it has.
+        UsageError: The run does not have it; the error lists those it has.
     """
     if metric not in run.metrics:
         raise unknown(f"metric of {run.learner} on {run.task}", metric, run.metrics)
@@ -79,11 +85,11 @@ def value(run: Result, metric: str) -> float:
 
 
 def by_task(results: Iterable[Result], *protocols: str) -> dict[str, list[Result]]:
-    """Results by task, tasks in order, the latest of each key.
+    """Results by task, tasks in alphabetical order, the latest of each key.
 
     Args:
         results: Any results, oldest first.
-        protocols: The first of these that has any result is the one that counts.
+        protocols: The first of these that has results is used.
 
     Raises:
         UsageError: There is no such result.
@@ -93,62 +99,62 @@ def by_task(results: Iterable[Result], *protocols: str) -> dict[str, list[Result
         runs = sorted((run for run in latest.values() if run.protocol == protocol), key=lambda run: run.task)
         if runs:
             return {task: list(group) for task, group in groupby(runs, key=lambda run: run.task)}
-    raise UsageError(f"there is no result of {' or '.join(protocols)} to show; run that first.")
+    raise UsageError(f"there is no result of {' or '.join(protocols)} to show; run that protocol first.")
 
 
-def arrange(runs: Sequence[Result], column: Callable[[Result], int]) -> list[Series]:
-    """Sort runs into series: by backbone, then what needs no training, then by label.
+def arrange(runs: Sequence[Result], column: Callable[[Result], int] = lambda _: 0) -> list[Series]:
+    """Group runs into series, sorted by backbone, then untrained before trained ones, then by label.
 
     Args:
         runs: Results of one task.
-        column: Where a run belongs in its series; runs of one series and column differ by seed only.
+        column: The column of a run in its series; runs in one column of a series differ by seed only.
     """
-    title = _titles(runs)
+    titles = _backbone_titles(runs)
     methods: dict[tuple[str, str, str], list[Result]] = {}
     for run in runs:
-        methods.setdefault((title[run.backbone, run.fingerprint], run.learner, run.variant), []).append(run)
+        methods.setdefault((titles[run.backbone, run.fingerprint], run.learner, run.variant), []).append(run)
     found = []
     for (backbone, learner, variant), group in methods.items():
         for setting, members in _by_setting(group, column).items():
             words = [variant] * bool(variant) + list(setting)
             label = f"{learner} ({', '.join(words)})" if words else learner
             found.append(Series(backbone, label, _columns(members, column)))
-    return sorted(found, key=lambda each: (each.backbone, each.learns, each.label))
+    return sorted(found, key=lambda each: (each.backbone, each.is_trained, each.label))
 
 
-def in_order(shots: Iterable[int]) -> list[int]:
-    """Numbers of shots, each once, fewest first; all there are come last."""
-    return sorted(set(shots), key=lambda at: math.inf if at == ALL_SHOTS else at)
+def sorted_shots(shots: Iterable[int]) -> list[int]:
+    """Numbers of shots, each once, fewest first; "all" is last."""
+    return sorted(set(shots), key=lambda number: math.inf if number == ALL_SHOTS else number)
 
 
-def _titles(runs: Sequence[Result]) -> dict[tuple[str, str], str]:
+def _backbone_titles(runs: Sequence[Result]) -> dict[tuple[str, str], str]:
     """{(name, fingerprint): name}, with the fingerprint in the name where the name alone is ambiguous."""
     pairs = {(run.backbone, run.fingerprint) for run in runs}
     names = [name for name, _ in pairs]
-    return {(name, print_): f"{name} [{print_[:8]}]" if names.count(name) > 1 else name for name, print_ in pairs}
+    return {(name, mark): f"{name} [{mark[:8]}]" if names.count(name) > 1 else name for name, mark in pairs}
 
 
 def _by_setting(runs: Sequence[Result], column: Callable[[Result], int]) -> dict[tuple[str, ...], list[Result]]:
-    """Runs of one method by the settings that differ within some column; what differs across columns only is a recipe.
+    """Runs of one method by the settings that differ within a column.
 
-    (CoOp trains 50, 100 or 200 epochs depending on the shots: one row. Two learning rates at 16 shots: two rows.)
+    Settings that differ between columns only are one row: CoOp's epochs depend on the shots. Two learning rates at 16
+    shots are two rows.
     """
-    seen: dict[tuple[int, str], set[str]] = {}
     settings = [_settings(run) for run in runs]
     names = sorted({name for setting in settings for name in setting})
+    seen: dict[tuple[int, str], set[str]] = {}
     for run, setting in zip(runs, settings, strict=True):
         for name in names:
             seen.setdefault((column(run), name), set()).add(setting.get(name, "none"))
     varying = [name for name in names if any(len(seen[column(run), name]) > 1 for run in runs)]
     groups: dict[tuple[str, ...], list[Result]] = {}
     for run, setting in zip(runs, settings, strict=True):
-        words = tuple(f"{name}={setting.get(name, 'none')}" for name in varying)
-        groups.setdefault(words, []).append(run)
+        groups.setdefault(tuple(f"{name}={setting.get(name, 'none')}" for name in varying), []).append(run)
     return groups
 
 
 def _settings(run: Result) -> dict[str, str]:
-    """Everything that decides a run's outcome but the method, the backbone, the data and the seed."""
+    """Everything that determines a run's outcome except the method, the backbone, the data and the seed."""
     training = {name: item for name, item in run.train_config.items() if name != "seed"}
     clash = {f"train.{name}": item for name, item in training.items() if name in run.config}
     own = {"shots": run.shots, "precision": run.precision, "augment": run.augment, "classes": run.classes}
@@ -166,4 +172,4 @@ def _columns(runs: Sequence[Result], column: Callable[[Result], int]) -> dict[in
     cells: dict[int, dict[int, Result]] = {}
     for run in runs:
         cells.setdefault(column(run), {})[run.seed] = run
-    return {at: tuple(cells[at][seed] for seed in sorted(cells[at])) for at in in_order(cells)}
+    return {at: tuple(cells[at][seed] for seed in sorted(cells[at])) for at in sorted_shots(cells)}

@@ -1,13 +1,13 @@
-"""One file per method family; the folder is the register.
+"""Adapters, one module per method family.
 
-An adapter is a module with
+An adapter defines
 
-    METHOD: a regular expression for the manifest's method strings, matched whole and without regard to case
-    INPUTS: regular expressions for the arrays that are given, matched whole
-    replay(case, models) -> {array: what vlprompt makes of it}, a tensor, an array or an `Answer`
+    METHOD: a regular expression for the manifest's method texts, matched whole and without regard to case
+    INPUTS: regular expressions for the arrays that are inputs, matched whole
+    replay(case, models) -> {array: vlprompt's value}, a tensor, an array or an `Answer`
 
-It runs vlprompt's own code on the inputs and answers every other array that the case may hold; it may answer more than
-a case holds. An array that is neither answered nor given fails the case. What is answered is compared, given or not.
+It runs vlprompt's own code on the inputs and answers every other array that the case may have; it may answer more. An
+array that is neither answered nor an input fails the case. Every answered array is compared, also where it is an input.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from benchmarks.parity.models import Models
 
 
 class Adapter(Protocol):
-    """What an adapter's module offers."""
+    """The members of an adapter's module."""
 
     __name__: str
     METHOD: str
@@ -35,17 +35,17 @@ class Adapter(Protocol):
 @cache
 def adapters() -> dict[str, Adapter]:
     """Every adapter by the name of its file."""
-    found = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}") for name in found}
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
 
 
 def adapter_name(method: str) -> str:
     """The adapter for a method of a manifest; empty where there is none.
 
     Raises:
-        RuntimeError: Two adapters claim it.
+        RuntimeError: Two adapters match.
     """
-    claims = [name for name, each in adapters().items() if re.fullmatch(each.METHOD, method, re.IGNORECASE)]
-    if len(claims) > 1:
-        raise RuntimeError(f"the adapters {' and '.join(claims)} both claim {method!r}; narrow one's METHOD")
-    return claims[0] if claims else ""
+    matches = [name for name, each in adapters().items() if re.fullmatch(each.METHOD, method, re.IGNORECASE)]
+    if len(matches) > 1:
+        raise RuntimeError(f"the adapters {' and '.join(matches)} both match {method!r}; narrow one's METHOD")
+    return matches[0] if matches else ""

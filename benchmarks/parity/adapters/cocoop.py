@@ -8,10 +8,9 @@ import torch
 from benchmarks.parity.adapters.coop import ids_as_stored
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import batch_of, gradients, trace, train_config, where_told
-from vlprompt.data.loaders import FeatureBatches
+from benchmarks.parity.training import OneBatch, after_steps, batch_of, gradients, name_lengths, trace, train_config
+from vlprompt.data.batch import features_of
 from vlprompt.learners.cocoop import CoCoOp, CoCoOpConfig
-from vlprompt.templates import readable
 
 METHOD = r"cocoop(?![/\w])(?!.*\b(schedule|split|sampling)).*"
 INPUTS = ("classnames", "images", "labels", r"init\..*")
@@ -25,19 +24,18 @@ NAMES = {"ctx": "context"} | {
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Everything from the ids to the context and the network after some steps of `fit`."""
+    """Everything from the ids to the context and the Meta-Net after some steps of `fit`."""
     clip, names, words = models.clip, case.words("classnames"), str(case.hyper.get("ctx_init") or "")
     own = {ours: case.tensor(f"init.{theirs}") for theirs, ours in NAMES.items()}
     start = CoCoOp(clip, names, CoCoOpConfig(n_ctx=len(own["context"]), words=words))
     learner = CoCoOp(clip, names, start.config)
     learner.restore(own, case.file)
     batch = batch_of(clip, learner, case.tensor("images"), case.tensor("labels"))
-    assert batch.features is not None
     with torch.no_grad():
         answers: dict[str, Any] = {
-            "name_lens": torch.tensor([len(clip.tokenizer.pieces(readable(name))) for name in names]),
+            "name_lens": name_lengths(clip, names),
             "tokenized_prompts": ids_as_stored(case, clip, learner.layout, words),
-            "meta_bias": learner.shift(batch.features),
+            "meta_bias": learner.shift(features_of(batch)),
             "logits": learner.predict(batch),
             "loss": learner.loss(batch),
         }
@@ -45,14 +43,11 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         answers["init.ctx"] = start.context
     gradient = gradients(learner, batch)
     config = train_config(case, epochs=int(case.hyper["steps"]), batch_size=len(batch))
-    steps = trace(learner, FeatureBatches(batch.features, batch.labels, batch_size=len(batch)), config)
+    steps = trace(learner, OneBatch(batch), config)
     for theirs, ours in NAMES.items():
         answers[f"grad.{theirs}"] = gradient[ours]
         for number, state in enumerate(steps.states, start=1):
-            answers[f"step{number}.{theirs}"] = where_told(config, state[ours], gradient[ours])
+            answers[f"step{number}.{theirs}"] = after_steps(config, state[ours], gradient[ours])
     with torch.no_grad():
         after = learner.loss(batch)
-    return answers | {
-        "loss_steps": torch.stack([*steps.losses, after]),
-        "logits_final": learner.predict(batch),
-    }
+    return answers | {"loss_steps": torch.stack([*steps.losses, after]), "logits_final": learner.predict(batch)}

@@ -1,6 +1,6 @@
 """CODA-Prompt by GT-RIPL/CODA-Prompt: models/zoo.py, models/vit.py and learners/prompt.py.
 
-Theirs has the components of all tasks from the start, ours those of the tasks so far; the rest get no gradient.
+Theirs has the components of all tasks from the start, ours those of the tasks so far; the others get no gradient.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from benchmarks.parity import vision
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.training import gradients
+from vlprompt.data.batch import features_of
 from vlprompt.learners.coda_prompt import CODAPrompt, CODAPromptConfig
 
 METHOD = r"coda-?prompt.*"
@@ -23,17 +24,16 @@ INPUTS = ("images", "labels", *PARTS, *vision.HEAD)
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Weights, keys and values, penalty, scores, loss and gradients of a step, then a test."""
     learner, batch = build(case, models), vision.with_features(vision.batch_of(case), models)
-    assert batch.images is not None
-    assert batch.features is not None
+    query = features_of(batch)
     vision.at_task(learner.train().head, case)
     found = gradients(learner, batch)
     with torch.no_grad():
         penalty = learner.config.ortho * learner.overlap()
-        prompt = learner.prompt(batch.features)
-        keys, values = (torch.stack([pair[i] for pair in prompt.prefixes.values()]) for i in (0, 1))
+        prefixes = learner.prompt(query).prefixes.values()
+        keys, values = (torch.stack([pair[i] for pair in prefixes]) for i in (0, 1))
         answers: dict[str, Any] = {
-            "query": batch.features,
-            "weights": learner.weights(batch.features),
+            "query": query,
+            "weights": learner.weights(query),
             "key_prefix": keys,
             "value_prefix": values,
             "eval_key_prefix": keys,
@@ -65,7 +65,7 @@ def build(case: Case, models: Models) -> CODAPrompt:
         ortho=float(case.hyper.get("ortho_mu", 0.0)),
     )
     learner = CODAPrompt(models.vit, vision.classes(case), config)
-    tensors = {ours: case.tensor(theirs) for theirs, ours in vision.HEAD.items()}
+    tensors = vision.tensors_of(case, vision.HEAD)
     for task in range(int(case.hyper["task_index"]) + 1):
         own = slice(task * count, (task + 1) * count)
         tensors |= {f"{name}.{task}": part[:, own] for name, part in parts.items()}

@@ -1,8 +1,9 @@
 """CoOp: a few steps on one batch, by CoOp's trainers/coop.py.
 
-The official `tokenized_prompts` are ids of the text "X X X X name." (or of the initial words and the name) wherever the
-name stands in the prompt itself: the "middle" and "front" prompts are rearranged as embeddings only. So our ids are
-compared with the learned slots moved to the front, plus the position of end-of-text, which no rearrangement changes.
+The official `tokenized_prompts` are ids of the text "X X X X name." (or of the initial words and the name), whatever
+the position of the name in the prompt: "middle" and "front" prompts are rearranged as embeddings only. So they are
+compared with our ids after moving the learned slots to the front; and the position of end-of-text, which does not move,
+directly.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,10 @@ import torch
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import batch_of, gradients, trace, train_config, where_told
+from benchmarks.parity.training import OneBatch, after_steps, batch_of, gradients, name_lengths, trace, train_config
 from vlprompt.backbones import Clip
-from vlprompt.data.loaders import FeatureBatches
-from vlprompt.layout import PromptLayout
 from vlprompt.learners import CoOp, CoOpConfig
-from vlprompt.templates import readable
+from vlprompt.prompts.context import PromptLayout
 
 METHOD = r"coop(?![/\w])(?!.*\b(schedule|split|sampling)).*"
 INPUTS = ("classnames", "images", "labels", "ctx_init")
@@ -33,20 +32,16 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     with torch.no_grad():
         answers |= {"text_features": learner.text()[0], "logits": learner.predict(batch), "loss": learner.loss(batch)}
     gradient = answers["grad_ctx"] = gradients(learner, batch)["context"]
-    config = train_config(case, epochs=_steps(case), batch_size=len(batch))
-    assert batch.features is not None
-    steps = trace(learner, FeatureBatches(batch.features, batch.labels, batch_size=len(batch)), config)
+    count = int(case.hyper["steps"]) if "steps" in case.hyper else len(case.array("ctx_steps"))
+    config = train_config(case, epochs=count, batch_size=len(batch))
+    steps = trace(learner, OneBatch(batch), config)
     with torch.no_grad():
         after = learner.loss(batch)
     return answers | {
         "loss_steps": torch.stack([*steps.losses, after]),
-        "ctx_steps": where_told(config, steps.stacked("context"), gradient),
+        "ctx_steps": after_steps(config, steps.stacked("context"), gradient),
         "logits_final": learner.predict(batch),
     }
-
-
-def _steps(case: Case) -> int:
-    return int(case.hyper["steps"]) if "steps" in case.hyper else len(case.array("ctx_steps"))
 
 
 def build(case: Case, clip: Clip) -> CoOp:
@@ -55,7 +50,7 @@ def build(case: Case, clip: Clip) -> CoOp:
     config = CoOpConfig(
         n_ctx=int(case.hyper.get("n_ctx", context.shape[-2])),
         position=case.hyper.get("class_token_position", "end"),
-        class_specific=context.ndim == 3,  # the official code drops csc without a word where there are initial words
+        class_specific=context.ndim == 3,  # the official code ignores CSC silently where there are initial words
     )
     learner = CoOp(clip, case.words("classnames"), config)
     learner.restore({"context": context}, case.file)
@@ -63,20 +58,20 @@ def build(case: Case, clip: Clip) -> CoOp:
 
 
 def start(case: Case, clip: Clip, learner: CoOp) -> dict[str, Any]:
-    """What the prompts are made of: name lengths, ids, embeddings, and the context where it starts from words."""
+    """The parts of the prompts: name lengths, ids, embeddings, and the context where it is initialised from words."""
     names, words = case.words("classnames"), str(case.hyper.get("ctx_init") or "")
     prompt = learner.prompt()
     rows = torch.cat([prompt.prefix.expand(len(names), -1, -1), prompt.suffix], dim=1)  # (C, P + S, D)
     ends = prompt.prefix.shape[1] + prompt.ends
     read = torch.arange(rows.shape[1]) <= ends[:, None]
     answers: dict[str, Any] = {
-        "name_lens": torch.tensor([len(clip.tokenizer.pieces(readable(name))) for name in names]),
+        "name_lens": name_lengths(clip, names),
         "tokenized_prompts": ids_as_stored(case, clip, learner.layout, words),
         "prompts": Answer(rows, where=read[..., None].expand_as(rows).numpy(), note="up to end-of-text"),
     }
     if words:
-        began = CoOp(clip, names, CoOpConfig(words=words, class_specific=learner.config.class_specific))
-        answers["ctx_init"] = began.context
+        from_words = CoOp(clip, names, CoOpConfig(words=words, class_specific=learner.config.class_specific))
+        answers["ctx_init"] = from_words.context
     return answers
 
 

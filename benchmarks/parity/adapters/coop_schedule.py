@@ -9,7 +9,8 @@ from benchmarks.parity.adapters.coop import build, start
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.training import batch_of, trace, train_config
-from vlprompt.data.loaders import FeatureBatches
+from vlprompt.data.batch import features_of
+from vlprompt.data.batches import feature_batches
 
 METHOD = r"coop(?![/\w]).*\bschedule\b.*"
 INPUTS = ("classnames", "images", "labels", "ctx_init")
@@ -20,10 +21,10 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     learner = build(case, models.clip)
     answers = start(case, models.clip, learner)
     whole = batch_of(models.clip, learner, case.tensor("images"), case.tensor("labels"))
-    assert whole.features is not None
     size = int(case.hyper["batch"])
     count = int(case.hyper.get("batches_per_epoch", len(whole) // size))
-    data = FeatureBatches(whole.features[: size * count], whole.labels[: size * count], batch_size=size)
+    used = whole.part(torch.arange(size * count))
+    data = feature_batches(features_of(used), used.labels, batch_size=size)
     steps = trace(learner, data, train_config(case, epochs=int(case.hyper["epochs"]), batch_size=size))
     return answers | {
         "lr_iterations": torch.tensor(steps.rates, dtype=torch.float64),

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.parity import deep
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import batch_of, gradients, trace, train_config
+from benchmarks.parity.training import OneBatch, batch_of, gradients, name_lengths, trace, train_config
 from vlprompt.backbones import Clip
-from vlprompt.data.batch import Batch
+from vlprompt.data.batch import Batch, features_of
+from vlprompt.data.templates import Template
 from vlprompt.learners.dapl import DAPL, DAPLConfig
-from vlprompt.templates import Template, readable
 
 METHOD = r"dapl.*"
 INPUTS = ("classnames", "images_x", "labels_x", "images_u", r"init\..*")
@@ -37,7 +36,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     gradient = gradients(learner, batch)
     config = train_config(case, epochs=int(case.hyper["steps"]), batch_size=len(batch))
     began = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
-    steps = trace(learner, deep.OneBatch(batch), config)
+    steps = trace(learner, OneBatch(batch), config)
     for theirs, ours in NAMES.items():
         answers[f"grad.{theirs}"] = gradient[ours]
         for number, state in enumerate(steps.states, start=1):
@@ -49,7 +48,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
 
 
 def build(case: Case, clip: Clip) -> DAPL:
-    """The learner with the case's initial contexts, and the released code's words and slips."""
+    """The learner with the case's initial contexts, and the released code's words and faults."""
     hyper = case.hyper
     config = DAPLConfig(
         n_ctx=int(hyper["n_ctx"]),
@@ -70,15 +69,14 @@ def texts(clip: Clip, learner: DAPL) -> dict[str, Any]:
     """Lengths of names, ids (3K, L), and prompts as embeddings (3K, L', D) up to end-of-text."""
     prompt = learner.prompt()
     head = clip.tokenizer([HEAD(name) for name in learner.classes])
-    ids = torch.cat([*prompt.ids, head])
     prefix = prompt.prefix[:, None].expand(-1, len(learner.classes), -1, -1)
     learned = torch.cat([prefix, prompt.suffix], dim=2).flatten(0, 1)  # (2K, P + S, D)
     rows = torch.cat([learned, clip.embed_tokens(head[:, : learned.shape[1]])])
     ends = torch.cat([(prompt.prefix.shape[1] + prompt.ends).flatten(), head.argmax(dim=-1)])
     read = torch.arange(rows.shape[1]) <= ends[:, None]
     return {
-        "name_lens": torch.tensor([len(clip.tokenizer.pieces(readable(name))) for name in learner.classes]),
-        "tokenized_prompts": ids,
+        "name_lens": name_lengths(clip, learner.classes),
+        "tokenized_prompts": torch.cat([*prompt.ids, head]),
         "prompts": Answer(rows, where=read[..., None].expand_as(rows).numpy(), note="up to end-of-text"),
     }
 
@@ -88,11 +86,9 @@ def at_the_start(clip: Clip, learner: DAPL, source: Batch, target: Batch) -> dic
     """All logits and the pseudo-labels before the first step."""
     text = torch.cat([learner.text().flatten(0, 1), learner.frozen])  # (3K, E)
     confidence, labels = learner.pseudo_labels(target)
-    assert source.features is not None
-    assert target.features is not None
     return {
-        "logits_x": clip.scores(source.features, text),
-        "logits_u": clip.scores(target.features, text),
+        "logits_x": clip.scores(features_of(source), text),
+        "logits_u": clip.scores(features_of(target), text),
         "pseudo_prob": confidence,
         "pseudo_label": labels,
         "mask": (confidence >= learner.config.tau).long(),
@@ -101,7 +97,7 @@ def at_the_start(clip: Clip, learner: DAPL, source: Batch, target: Batch) -> dic
 
 @torch.no_grad()
 def terms_at(learner: DAPL, state: Mapping[str, Tensor], batch: Batch, source: str) -> tuple[Tensor, Tensor]:
-    """The two terms of the loss at some state of the learned tensors; the learner is left as it was."""
+    """The two terms of the loss for other values of the trainable tensors; the learner does not change."""
     now = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
     learner.restore(state, source)
     terms = learner.losses(batch)

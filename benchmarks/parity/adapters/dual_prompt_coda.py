@@ -1,6 +1,6 @@
-"""DualPrompt as GT-RIPL/CODA-Prompt re-implemented it (models/zoo.py): every expert layer has keys of its own.
+"""DualPrompt as re-implemented by GT-RIPL/CODA-Prompt (models/zoo.py): every expert layer has its own keys.
 
-Its loss adds 1 - cos(q, key) of every image and layer; ours takes pull * cos off, averaged over images. With a pull of
+Its loss adds 1 - cos(q, key) for every image and layer; ours subtracts pull * cos, averaged over images. With a pull of
 B the two differ by the number of images times that of layers.
 """
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.parity import vision
+from benchmarks.parity.adapters.dual_prompt import expert_order
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.training import gradients
+from vlprompt.data.batch import features_of
 from vlprompt.learners.dual_prompt import DualPrompt, DualPromptConfig
 
 METHOD = r"dual-?prompt.* coda-prompt.*"
@@ -23,26 +25,26 @@ INPUTS = ("images", "labels", "g_prompt", "e_prompt", "e_keys", *vision.HEAD)
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Keys and values, scores, loss and gradients of a step with the task's expert, then a test with the nearest."""
     own, count = int(case.hyper["task_index"]), case.array("e_keys").shape[1]
-    order = torch.tensor([number for number in range(count) if number != own] + [own])
+    order = expert_order(own, count)
     learner = build(case, models, order)
     batch = vision.with_features(vision.batch_of(case), models)
-    assert batch.features is not None
+    query = features_of(batch)
     vision.at_task(learner.train().head, case)
     found = gradients(learner, batch)
     with torch.no_grad():
-        ids, similarity = learner.choose(batch.features)
-        apart = (1 - similarity.gather(2, ids[..., None])).sum()
+        ids, similarity = learner.choose(query)
+        prompt_loss = (1 - similarity.gather(2, ids[..., None])).sum()
         loss = learner.loss(batch) + similarity[..., 0].numel()
         answers = _prefixes(learner, ids, len(batch), "")
-        nearest = learner.eval().choose(batch.features)[0]
+        nearest = learner.eval().choose(query)[0]
         answers |= _prefixes(learner, nearest, len(batch), "eval_")
         logits = learner.scores(batch, ids)
     experts, keys = torch.zeros_like(case.tensor("e_prompt")), torch.zeros_like(case.tensor("e_keys"))
     experts[:, own] = found[f"experts.{count - 1}"].flatten(1, 2)
     keys[:, own] = found[f"keys.{count - 1}"]
     return answers | {
-        "query": batch.features,
-        "prompt_loss": apart[None],
+        "query": query,
+        "prompt_loss": prompt_loss[None],
         "logits": logits,
         "loss": loss,
         "grad_g_prompt": found["general"].flatten(1, 2),
@@ -55,7 +57,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     }
 
 
-def _prefixes(learner: DualPrompt, ids: Tensor, images: int, when: str) -> dict[str, Tensor]:
+def _prefixes(learner: DualPrompt, ids: Tensor, images: int, prefix: str) -> dict[str, Tensor]:
     """Keys and values of general and expert layers, (layers, B, n, D) each."""
     found, config = learner.prompt(ids).prefixes, learner.config
     answers = {}
@@ -63,7 +65,7 @@ def _prefixes(learner: DualPrompt, ids: Tensor, images: int, when: str) -> dict[
         for which, name in enumerate(("key", "value")):
             each = [found[layer][which] for layer in layers]
             stacked = torch.stack([part.expand(images, *part.shape[-2:]) for part in each])
-            answers[f"{when}{name}_prefix_{kind}"] = stacked
+            answers[f"{prefix}{name}_prefix_{kind}"] = stacked
     return answers
 
 
@@ -79,9 +81,9 @@ def build(case: Case, models: Models, order: Tensor) -> DualPrompt:
         layer_keys=True,
     )
     learner = DualPrompt(models.vit, vision.classes(case), config)
-    tensors = {"general": general} | {ours: case.tensor(theirs) for theirs, ours in vision.HEAD.items()}
-    tensors |= {f"experts.{ours}": experts[:, theirs] for ours, theirs in enumerate(order.tolist())}
-    tensors |= {f"keys.{ours}": case.tensor("e_keys")[:, theirs] for ours, theirs in enumerate(order.tolist())}
+    tensors = {"general": general} | vision.tensors_of(case, vision.HEAD)
+    for ours, theirs in enumerate(order.tolist()):
+        tensors |= {f"experts.{ours}": experts[:, theirs], f"keys.{ours}": case.tensor("e_keys")[:, theirs]}
     learner.restore(tensors, case.file)
     return learner
 

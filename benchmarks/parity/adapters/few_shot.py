@@ -8,18 +8,16 @@ import numpy as np
 
 from benchmarks.parity.case import Array, Case
 from benchmarks.parity.models import Models
-from vlprompt.data.task import Example, Task
+from vlprompt.data.images import Example
+from vlprompt.data.task import Task
 
 METHOD = r".*\bfew-?shot sampling\b.*"
 INPUTS = ("(train|val)_impath", "(train|val)_label")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:  # noqa: ARG001
-    """The positions that `Task.few_shot` draws, for every seed and number of shots that is stored."""
-    labels = {split: case.arrays.get(f"{split}_label", np.zeros(0, int)) for split in ("train", "val")}
-    count = 1 + max(int(each.max()) for each in labels.values() if each.size)
-    examples = {split: _numbered(each) for split, each in labels.items()}
-    task = Task("stored", tuple(f"class {i}" for i in range(count)), train=examples["train"], val=examples["val"])
+    """The positions that `Task.few_shot` draws, for every stored seed and number of shots."""
+    task = numbered_task({split: case.arrays.get(f"{split}_label") for split in ("train", "val")})
     answers: dict[str, Any] = {}
     for name in case.arrays:
         if drawn := re.fullmatch(r"(train|val)_seed(\d+)_shots?(\d+)", name):
@@ -28,6 +26,11 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:  # noqa: ARG001
     return answers
 
 
-def _numbered(labels: Array) -> tuple[Example, ...]:
-    """Examples that know their own position."""
-    return tuple(Example(item, int(label)) for item, label in enumerate(labels.tolist()))
+def numbered_task(labels: Mapping[str, Array | None]) -> Task:
+    """A task of stored labels by split; the item of an example is its position."""
+    stored = {split: [] if given is None else given.tolist() for split, given in labels.items()}
+    count = 1 + max(max(given) for given in stored.values() if given)
+    splits: dict[str, Any] = {
+        split: tuple(Example(*pair) for pair in enumerate(given)) for split, given in stored.items()
+    }
+    return Task("stored", tuple(f"class {i}" for i in range(count)), **splits)

@@ -10,14 +10,14 @@ from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.texts import as_stored, classes_of, examples, pieces, template_of, words_of
 from vlprompt.cloze import HardPrompt, HardPromptConfig
-from vlprompt.cloze.verbalizer import Pieces, Rule
+from vlprompt.cloze.parts.verbalizer import Pieces, Rule
 
 METHOD = r"manual template and manual verbalizer"
 INPUTS = ("labels", "loss_ids", "decoder_input_ids")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Ids from the examples on, scores of words and classes by every rule."""
+    """Ids of the examples, and scores of words and classes by every rule."""
     lm, words = models.lm(case.backbone), words_of(case)
     length = int(case.hyper["max_seq_length"])
 
@@ -27,14 +27,14 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
 
     batch, first = examples(case), learner("mean_logit", "first")
     texts, every = first.sequences(batch), torch.arange(lm.vocabulary_size)
-    ids, there = pieces(lm, words, case.array("label_words_ids").shape[2])
+    ids, mask = pieces(lm, words, case.array("label_words_ids").shape[2])
     answers: dict[str, Any] = {
         "input_ids": as_stored(case, "input_ids", texts.ids),
         "attention_mask": as_stored(case, "attention_mask", texts.mask),
         "label_words_ids": ids,
-        "words_ids_mask": there,
+        "words_ids_mask": mask,
         "mask_logits": lm.scores(texts, every),
-        "calibration_logits": first.empty()[0],
+        "calibration_logits": first.content_free_scores()[0],
     }
     for kind in ("first", "max", "mean"):
         raw = learner("mean_logit", kind)

@@ -1,4 +1,4 @@
-"""L2P's choice of prompts alone, by JH-LEE-KR/l2p-pytorch's prompt.py, for every kind of query it offers."""
+"""L2P's choice of prompts alone, for every kind of query of JH-LEE-KR/l2p-pytorch's prompt.py."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ import torch
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from vlprompt.learners.l2p import nearest
-from vlprompt.pool import cosine
+from vlprompt.prompts.pool import cosine
 
 METHOD = r"l2p prompt module.*"
 INPUTS = ("x_embed", "cls_features", "pool", "keys")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:  # noqa: ARG001
-    """Similarities, ids, what is drawn to the keys, and prompts in front of the patches."""
+    """Similarities, ids, the pull to the keys, and prompts in front of the patches."""
     patches, pool = case.tensor("x_embed"), case.tensor("pool")
     mean, most = patches.mean(dim=1), patches.amax(dim=1)
     queries = {"mean": mean, "max": most, "mean_max": most + 2 * mean}

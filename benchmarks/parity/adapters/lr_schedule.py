@@ -7,7 +7,8 @@ import torch
 
 from benchmarks.parity.case import Case, CaseError
 from benchmarks.parity.models import Models
-from vlprompt.recipe import TrainConfig, learning_rate
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.optimizer import learning_rate
 
 METHOD = r".*\blearning[- ]rate schedules?"
 INPUTS: tuple[str, ...] = ()
@@ -21,7 +22,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:  # noqa: ARG001
 def _rates(run: Mapping[str, Any]) -> torch.Tensor:
     """The learning rates of one run, (n,) float64."""
     if not run.get("warmup_recount", True) or run.get("lr_scheduler", "cosine") != "cosine":
-        raise CaseError(f"only cosine schedules that start anew after the warm-up are offered, not {dict(run)}")
+        raise CaseError(f"vlprompt has only cosine schedules that start after the warm-up, not {dict(run)}")
     warmup = str(run.get("warmup_type") or "constant") if run.get("warmup_epoch", 0) > 0 else "none"
     first = run.get("warmup_cons_lr", run.get("warmup_min_lr", 1e-5))
     config = TrainConfig(

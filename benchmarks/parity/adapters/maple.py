@@ -1,6 +1,6 @@
 """MaPLe: a few steps on one batch, by multimodal-prompt-learning's trainers/maple.py and clip/model.py.
 
-`logits_fp16_prompts` shows the official rounding of prompts to fp16; here prompts are fp32, so it is not replayed.
+`logits_fp16_prompts` has prompts rounded to fp16; here prompts are fp32, so it is not replayed.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import torch
 from benchmarks.parity import deep
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import batch_of, gradients, trace, train_config
+from benchmarks.parity.training import OneBatch, batch_of, gradients, trace, train_config
 from vlprompt.backbones import Clip
 from vlprompt.learners.maple import MaPLe, MaPLeConfig
 
@@ -20,7 +20,7 @@ INPUTS = (*deep.INPUTS, "logits_fp16_prompts")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Everything from the ids to the learned tensors after some steps of `fit`."""
+    """Everything from the ids to the trainable tensors after some steps of `fit`."""
     clip, places = models.clip, official(int(case.hyper["prompt_depth"]))
     learner = build(case, clip)
     answers = deep.texts(case, clip, learner.layout)
@@ -28,19 +28,18 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         answers["init.prompt_learner.ctx"] = learner.prompts.detach()[0].clone()
     deep.begin(case, learner, places)
     batch = batch_of(clip, learner, case.tensor("images"), case.tensor("labels"))
-    assert batch.images is not None
     with torch.no_grad():
-        answers |= {"text_features": learner.text()[0], "image_features": learner.image(batch.images)}
+        answers |= {"text_features": learner.text()[0], "image_features": learner.image_features(batch)}
         answers |= {"logits": learner.predict(batch), "loss": learner.loss(batch)}
     answers |= deep.named("grad", gradients(learner, batch), places)
     config = train_config(case, epochs=int(case.hyper["steps"]), batch_size=len(batch))
-    steps = trace(learner, deep.OneBatch(batch), config)
+    steps = trace(learner, OneBatch(batch), config)
     answers |= deep.after_steps(steps, places)
     return answers | {"loss_steps": torch.stack(steps.losses), "logits_final": learner.predict(batch)}
 
 
 def build(case: Case, clip: Clip) -> MaPLe:
-    """The learner of a case, as it starts by itself."""
+    """The learner of a case with its own initialisation."""
     hyper = case.hyper
     words = str(hyper.get("ctx_init") or "")
     config = MaPLeConfig(n_ctx=int(hyper["n_ctx"]), depth=int(hyper["prompt_depth"]), words=words)
@@ -48,7 +47,7 @@ def build(case: Case, clip: Clip) -> MaPLe:
 
 
 def official(depth: int) -> deep.Places:
-    """Where the official tensors are among ours."""
+    """The places of the official tensors in ours."""
     places: dict[str, tuple[str, int | None]] = {"prompt_learner.ctx": ("prompts", 0)}
     for layer in range(depth):
         if layer:

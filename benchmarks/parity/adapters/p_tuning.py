@@ -11,7 +11,7 @@ from benchmarks.parity.adapters.prompt_tuning import embeds
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
-from vlprompt.backbones.sequences import Sequences, Steering
+from vlprompt.backbones.lm_inputs import Sequences, SoftPrompt
 from vlprompt.cloze import PTuning, PTuningConfig
 from vlprompt.cloze.p_tuning import Encoder, PromptEncoder
 
@@ -22,7 +22,7 @@ HEADS = {"new_lstm_head.": "lstm.", "lstm_head.": "lstm.", "new_mlp_head.": "mlp
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Whatever of it the case holds: the encoder alone, the LAMA query, or a template of OpenPrompt."""
+    """The part that the case has: the encoder alone, the LAMA query, or a template of OpenPrompt."""
     if "upstream" in case.arrays:
         encoder = encoder_of(case)
         output = encoder()
@@ -47,13 +47,13 @@ def _template(case: Case, models: Models) -> dict[str, Any]:
 
 
 def _lama(case: Case, models: Models) -> dict[str, Any]:
-    """The query of LAMA: [CLS] prompts [MASK] prompts subject prompts [SEP], the object to be guessed of all words."""
+    """The query of LAMA: [CLS] prompts [MASK] prompts subject prompts [SEP], with the object among all words."""
     lm, ids, mask = models.lm(case.backbone), case.tensor("input_ids"), case.tensor("attention_mask")
     encoder, labels = encoder_of(case), case.tensor("labels")
     soft = ids >= lm.vocabulary_size
     slots = torch.where(soft, soft.long().cumsum(1) - 1, -1)
     read = (labels != -100).long().argmax(1)
-    prompt = Steering(encoder())
+    prompt = SoftPrompt(encoder())
     texts = Sequences(torch.where(soft, 0, ids), mask, read, slots)
     scores = lm.scores(texts, torch.arange(lm.vocabulary_size), prompt)
     wanted = labels.gather(1, read[:, None])[:, 0]
@@ -62,7 +62,7 @@ def _lama(case: Case, models: Models) -> dict[str, Any]:
         "input_ids": ids,
         "attention_mask": mask,
         "prompt_embeddings": prompt.tokens,
-        "inputs_embeds": lm._inputs(texts, prompt)["inputs_embeds"],
+        "inputs_embeds": lm.inputs(texts, prompt)["inputs_embeds"],
         "mask_logits": scores,
         "loss": loss,
         "hit1": (scores.argmax(1) == wanted).sum(),
@@ -71,7 +71,7 @@ def _lama(case: Case, models: Models) -> dict[str, Any]:
 
 
 def encoder_of(case: Case) -> PromptEncoder:
-    """Our encoder with the stored weights; its kind is told by their shapes."""
+    """Our encoder with the stored weights, whose shapes determine its kind."""
     own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
     length, width = own["embedding"].shape
     inner = own["mlp.0.weight"].shape[0]
@@ -89,7 +89,7 @@ def encoder_of(case: Case) -> PromptEncoder:
 
 
 def gradients_of(case: Case, loss: Tensor, encoder: PromptEncoder) -> dict[str, Tensor]:
-    """A loss's gradients to all that the encoder learns, by their stored names."""
+    """A loss's gradients for the encoder's parameters, by their stored names."""
     found = dict(gradients(loss, encoder))
     return {name: found[_ours(name)] for name in case.arrays if name.startswith("grad__")}
 

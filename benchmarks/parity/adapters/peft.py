@@ -1,11 +1,12 @@
 """peft's prompt tuning, P-tuning and prefix tuning.
 
-Two habits of peft are not ours, and the cases are replayed as they were made: its classifier reads the first place of
-the whole row, which is a soft token; and its prefix of a T5 goes to the decoder alone, where every layer gets the keys
-and values that were made for others (its table is doubled for two stacks, then cut into fours).
+Two properties of peft are not ours, and the cases are replayed with them: its classifier reads the first position of
+the whole row, which is a soft token; and its prefix of a T5 is given to the decoder only, where layers get keys and
+values of other layers (its table is doubled for two stacks, then cut into fours).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from benchmarks.parity.adapters.prompt_tuning import in_front
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from benchmarks.parity.texts import gradients
+from benchmarks.parity.texts import gradients, head_scores, stored_ids
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.prefixes import Shape
-from vlprompt.backbones.sequences import Sequences, Steering
-from vlprompt.cloze.prefix import PrefixEncoder
+from vlprompt.backbones.lm_inputs import Sequences, SoftPrompt
+from vlprompt.backbones.prefixes import PrefixShape
+from vlprompt.cloze.parts.prefix import PrefixEncoder
 
 METHOD = (
     r"prompt tuning( embedding|, encoder only)?|prefix tuning( with projection)?|prefix encoder( with projection)?"
@@ -38,21 +39,21 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         return _alone(case)
     lm = models.lm(case.backbone)
     if not case.method.startswith("prefix"):
-        tokens, slopes_of = _tokens(case)
-        length = int(case.hyper["num_virtual_tokens"])  # the rest of a table for two stacks is never used
+        tokens, gradients_for = _tokens(case)
+        length = int(case.hyper["num_virtual_tokens"])  # the rest of a table for two stacks is not used
         first = case.tensor("attention_mask")[:, 0] * 0
-        texts = in_front(case, length, first).reading(first)
-        logits, loss = _judged(case, lm, texts, Steering(tokens[:length]), length)
-        return _answers(case, logits, loss, slopes_of(loss), length)
+        texts = replace(in_front(case, length, first), read=first)
+        logits, loss = _scored(case, lm, texts, SoftPrompt(tokens[:length]), length)
+        return _answers(case, logits, loss, gradients_for(loss), length)
     encoder = _encoder(case, lm.prefix_shapes[0], lm.width)
     mask = case.tensor("attention_mask")
     texts = Sequences(case.tensor("input_ids") * mask, mask, mask[:, 0] * 0)
-    logits, loss = _judged(case, lm, texts, _steering(lm, encoder()), 0)
+    logits, loss = _scored(case, lm, texts, _steering(lm, encoder()), 0)
     return _answers(case, logits, loss, _stored(case, gradients(loss, encoder)), 0)
 
 
 def _tokens(case: Case) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
-    """(P, D) soft tokens, by themselves or made by P-tuning's encoder, and a loss's gradients by their stored names."""
+    """(P, D) soft tokens, or those of P-tuning's encoder, and a loss's gradients by their stored names."""
     if case.method.startswith("P-tuning"):
         encoder = encoder_of(case)
         return encoder(), lambda loss: gradients_of(case, loss, encoder)
@@ -60,22 +61,20 @@ def _tokens(case: Case) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
     return table, lambda loss: {"grad__embedding.weight": torch.autograd.grad(loss, table)[0]}
 
 
-def _steering(lm: LanguageModel, prefix: Tensor) -> Steering:
-    """The prefix where peft puts it."""
+def _steering(lm: LanguageModel, prefix: Tensor) -> SoftPrompt:
+    """The prefix at peft's place."""
     if lm.kind != "encoder-decoder":
-        return lm.prefixed(prefix)
+        return lm.prefix_prompt(prefix)
     flat = torch.cat([prefix.flatten(0, 1)] * 2)  # keys and values of every layer, once more for the other stack
     given = [flat[4 * layer : 4 * layer + 2] for layer in range(lm.prefix_shapes[1][0])]
-    return Steering(decoder=torch.stack(given))
+    return SoftPrompt(decoder=torch.stack(given))
 
 
-def _judged(case: Case, lm: LanguageModel, texts: Sequences, prompt: Steering, virtual: int) -> tuple[Tensor, Tensor]:
-    """Scores and loss: of a classifier on the first place, of the next word, or of a decoder's words."""
+def _scored(case: Case, lm: LanguageModel, texts: Sequences, prompt: SoftPrompt, virtual: int) -> tuple[Tensor, Tensor]:
+    """Scores and loss of a classifier on the first position, of the next word, or of a decoder's words."""
     labels = case.tensor("labels")
     if "classifier_weight" in case.arrays:
-        first = lm.hidden(texts, prompt)
-        pooled = F.linear(first, case.tensor("pooler_weight"), case.tensor("pooler_bias")).tanh()
-        logits = F.linear(pooled, case.tensor("classifier_weight"), case.tensor("classifier_bias"))
+        logits = head_scores(case, lm.hidden(texts, prompt))
         return logits, F.cross_entropy(logits, labels)
     if lm.kind == "encoder-decoder":
         start = torch.full_like(labels[:, :1], lm.model.config.decoder_start_token_id)
@@ -87,18 +86,17 @@ def _judged(case: Case, lm: LanguageModel, texts: Sequences, prompt: Steering, v
     return logits, F.cross_entropy(logits[:, :-1].flatten(0, 1), wanted[:, 1:].flatten())
 
 
-def _answers(case: Case, logits: Tensor, loss: Tensor, slopes: Mapping[str, Tensor], virtual: int) -> dict[str, Any]:
-    found: dict[str, Any] = {name: case.array(name) for name in ("input_ids", "attention_mask")}
+def _answers(case: Case, logits: Tensor, loss: Tensor, found: Mapping[str, Tensor], virtual: int) -> dict[str, Any]:
     where = None
     if case.hyper.get("task_type") == "CAUSAL_LM":
-        there = np.pad(case.array("attention_mask"), ((0, 0), (virtual, 0)), constant_values=1)
-        where = np.broadcast_to(there.astype(bool)[..., None], logits.shape)
+        mask = np.pad(case.array("attention_mask"), ((0, 0), (virtual, 0)), constant_values=1)
+        where = np.broadcast_to(mask.astype(bool)[..., None], logits.shape)
     note = "" if where is None else "where there is a token"
-    return {**found, **slopes, "loss": loss, "logits": Answer(logits, where=where, note=note)}
+    return {**stored_ids(case), **found, "loss": loss, "logits": Answer(logits, where=where, note=note)}
 
 
 def _alone(case: Case) -> dict[str, Any]:
-    """The table, or the prefix that an encoder makes, for every example of a batch."""
+    """The table, or the prefix from an encoder, for every example of a batch."""
     upstream = case.tensor("upstream")
     if "prefix" in case.method:
         layers, heads = int(case.hyper["num_layers"]), int(case.hyper["num_attention_heads"])
@@ -106,21 +104,21 @@ def _alone(case: Case) -> dict[str, Any]:
         encoder = _encoder(case, (layers, 2, heads, width // heads), width)
         flat = encoder().permute(3, 0, 1, 2, 4).flatten(1)  # (P, 2 L D)
         output = flat.expand_as(upstream)
-        slopes = _stored(case, gradients((output * upstream).sum(), encoder))
+        found = _stored(case, gradients((output * upstream).sum(), encoder))
     else:
-        tokens, slopes_of = _tokens(case)
+        tokens, gradients_for = _tokens(case)
         output = tokens[case.tensor("indices")]
-        slopes = slopes_of((output * upstream).sum())
-    return {"output": output, **slopes}
+        found = gradients_for((output * upstream).sum())
+    return {"output": output, **found}
 
 
-def _stored(case: Case, slopes: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def _stored(case: Case, found: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """Gradients of our prefix encoder by their stored names."""
-    ours = dict(slopes)
+    ours = dict(found)
     return {name: ours[_ours(name)] for name in case.arrays if name.startswith("grad__")}
 
 
-def _encoder(case: Case, shape: Shape, width: int) -> PrefixEncoder:
+def _encoder(case: Case, shape: PrefixShape, width: int) -> PrefixEncoder:
     """Our encoder with the stored weights."""
     own = {_ours(name): case.tensor(name) for name in case.arrays if name.startswith("param__")}
     middle = own["mlp.0.weight"].shape[0] if "mlp.0.weight" in own else 0

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
-from vlprompt.cloze.distilled import distillation
-from vlprompt.cloze.ensemble import Votes
+from vlprompt.cloze.parts.distilled import distillation_loss
+from vlprompt.cloze.parts.ensemble import Votes
 
 METHOD = r"PET ensemble merging and distillation loss"
 INPUTS = ("member_logits", "member_scores", "predictions")
@@ -17,11 +17,11 @@ INPUTS = ("member_logits", "member_scores", "predictions")
 def replay(case: Case, models: Models) -> Mapping[str, Any]:  # noqa: ARG001
     """Merged scores; soft labels, the loss and its gradient at every temperature."""
     logits, weights = case.tensor("member_logits"), case.tensor("member_scores")
-    merged = Votes(logits, weights).merged()
-    answers = {"merged_wmean": merged, "merged_mean": Votes(logits, torch.ones_like(weights)).merged()}
+    merged = Votes(logits, weights).merge()
+    answers = {"merged_wmean": merged, "merged_mean": Votes(logits, torch.ones_like(weights)).merge()}
     for temperature in case.hyper["temperatures"]:
         student = case.tensor("predictions").requires_grad_()
-        loss = distillation(student, merged, float(temperature))
+        loss = distillation_loss(student, merged, float(temperature))
         (gradient,) = torch.autograd.grad(loss, student)
         answers |= {
             f"soft_labels_T{temperature}": (merged / temperature).softmax(-1),

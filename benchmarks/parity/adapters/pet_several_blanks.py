@@ -1,4 +1,4 @@
-"""PET's answers of several pieces: pet/task_helpers.py, MultiMaskTaskHelper and CopaTaskHelper."""
+"""PET's answers of several word pieces: pet/task_helpers.py, MultiMaskTaskHelper and CopaTaskHelper."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +9,16 @@ from torch import Tensor
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.sequences import NOTHING, Sequences
-from vlprompt.cloze.several import Blanks, hinge
+from vlprompt.backbones.lm_inputs import NO_SOFT_PROMPT, Sequences
+from vlprompt.cloze.parts.multi_token import BlankFilling, hinge_loss
 
 METHOD = r"PET with several masks \(.*\)"
 INPUTS = ("input_ids", "attention_mask", "labels", r"choice\d_token_ids")
 ORDERS = {"default": "masks", "ltr": "masks_ltr", "parallel": "masks_parallel"}
 
 
-class Given:
-    """A case's rows in the place of a renderer, with some of their blanks."""
+class StoredRow:
+    """A renderer that returns one row of a case, with some of its masks."""
 
     def __init__(self, case: Case, row: int, blanks: int, lm: LanguageModel) -> None:
         ids, mask = case.tensor("input_ids")[row], case.tensor("attention_mask")[row].bool()
@@ -29,12 +29,12 @@ class Given:
         self.texts = Sequences(own, torch.ones_like(own), places[:1])
 
     def __call__(self, examples: object) -> Sequences:  # noqa: ARG002
-        """The row, whatever is asked for."""
+        """The row, for any examples."""
         return self.texts
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Log-probabilities of both choices by each order of filling blanks, and the loss of training."""
+    """Log-probabilities of both choices for each order of filling masks, and the loss of training."""
     lm, labels = models.lm(case.backbone), case.tensor("labels")
     found: dict[str, list[Tensor]] = {name: [] for name in (*ORDERS, "train")}
     counts: list[list[int]] = []
@@ -43,21 +43,21 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         choices = [each[each >= 0].tolist() for each in stored]
         counts.append([len(choice) for choice in choices])
         for name, pieces in ORDERS.items():
-            blanks = Blanks(lambda count, row=row: Given(case, row, count, lm), choices, pieces)  # type: ignore[arg-type, misc]
+            blanks = BlankFilling(lambda count, row=row: StoredRow(case, row, count, lm), choices, pieces)  # type: ignore[arg-type, misc]
             with torch.no_grad():
-                found[name].append(blanks(lm, [], NOTHING))
-        found["train"].append(blanks.at_once(lm, [], NOTHING))
+                found[name].append(blanks(lm, [], NO_SOFT_PROMPT))
+        found["train"].append(blanks.means(lm, [], NO_SOFT_PROMPT))
     means = _over_batch(torch.cat(found["train"]), labels, torch.tensor(counts))
     answers = {f"log_probs_{name}": torch.cat(found[name]) for name in ORDERS}
-    return answers | {"hinge_loss": hinge(means, torch.zeros(1).long())}
+    return answers | {"hinge_loss": hinge_loss(means, torch.zeros(1).long())}
 
 
 def _over_batch(means: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-    """(1, 2) the right and the wrong choice's mean over the pieces of a whole batch, which is what theirs compares.
+    """(1, 2) the right and the wrong choice's mean over the pieces of a whole batch, as in the released code.
 
     Args:
-        means: (B, 2) of each text alone, as ours has them.
-        labels: (B,) the right choice.
+        means: (B, 2) of each text alone.
+        labels: (B,) number of the right choice.
         counts: (B, 2) pieces.
     """
     order = torch.stack([labels, 1 - labels], dim=1)

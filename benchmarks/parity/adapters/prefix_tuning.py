@@ -9,23 +9,33 @@ from torch import Tensor, nn
 
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
-from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
+from benchmarks.parity.texts import (
+    answers_at,
+    as_stored,
+    classes_of,
+    examples,
+    gradients,
+    head_scores,
+    stored_ids,
+    template_of,
+    words_of,
+)
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.backbones.prefixes import Shape
-from vlprompt.backbones.sequences import Sequences, Steering
+from vlprompt.backbones.lm_inputs import Sequences, SoftPrompt
+from vlprompt.backbones.prefixes import PrefixShape
 from vlprompt.cloze import PrefixTuning, PrefixTuningConfig
-from vlprompt.cloze.prefix import PrefixEncoder
+from vlprompt.cloze.parts.prefix import PrefixEncoder
 
 METHOD = r"prefix tuning \(Li & Liang 2021\).*|P-tuning v2 \(Liu et al\. 2022\).*"
 INPUTS = (
     "labels", "loss_ids", "decoder_input_ids", "prefix_ids", "upstream", "param__.*", "(pooler|classifier)_.*",
 )  # fmt: skip
-DECODER = "decoder_"  # opens the names of a decoder's prefix in OpenPrompt's
+DECODER = "decoder_"  # start of the names of a decoder's prefix in OpenPrompt
 NAMES = (("control_trans.", "mlp."), ("trans.", "mlp."), ("wte.weight", "embedding"), ("embedding.weight", "embedding"))
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Whatever of it the case holds: the encoder alone, a head's scores, a template's, or a language model's."""
+    """The part that the case has: the encoder alone, or scores of a head, a template or a language model."""
     if "upstream" in case.arrays:
         return _encoder_alone(case)
     lm = models.lm(case.backbone)
@@ -45,18 +55,16 @@ def _encoder_alone(case: Case) -> dict[str, Any]:
 
 
 def _with_head(case: Case, lm: LanguageModel) -> dict[str, Any]:
-    """P-tuning v2 with the case's own pooler (a masked model brings none) and classifier on the first token."""
+    """P-tuning v2 with the case's own pooler and classifier on the first token."""
     encoder = _encoder(case, lm.prefix_shapes[0], lm.width)
     classifier = case.tensor("classifier_weight").requires_grad_()
     texts = Sequences(case.tensor("input_ids"), case.tensor("attention_mask"), case.tensor("labels") * 0)
     prefix = encoder()
-    first = lm.hidden(texts, Steering(prefix=prefix))
-    pooled = F.linear(first, case.tensor("pooler_weight"), case.tensor("pooler_bias")).tanh()
-    logits = F.linear(pooled, classifier, case.tensor("classifier_bias"))
+    logits = head_scores(case, lm.hidden(texts, SoftPrompt(prefix=prefix)), classifier)
     loss = F.cross_entropy(logits, case.tensor("labels"))
     (gradient,) = torch.autograd.grad(loss, classifier, retain_graph=True)
     return {
-        **{name: case.array(name) for name in ("input_ids", "attention_mask")},
+        **stored_ids(case),
         "past_key_values": prefix[:, :, None].expand(-1, -1, len(texts), -1, -1, -1),
         "logits": logits,
         "loss": loss,
@@ -81,16 +89,17 @@ def _template(case: Case, lm: LanguageModel) -> dict[str, Any]:
     loss, found = answers_at(case, learner, texts)
     rows = {"input_ids": texts.ids, "attention_mask": texts.mask}
     ids = {name: as_stored(case, name, ours) for name, ours in rows.items()}
-    slopes = [_gradients(case, loss, stack, part) for part, stack in zip(parts, stacks, strict=True)]
-    return {**found, **ids, **{name: slope for own in slopes for name, slope in own.items()}}
+    for part, stack in zip(parts, stacks, strict=True):
+        found |= _gradients(case, loss, stack, part)
+    return {**found, **ids}
 
 
 def _generation(case: Case, lm: LanguageModel) -> dict[str, Any]:
-    """The authors' GPT-2: logits everywhere and the loss of the next word; one forward here for each place read."""
+    """The authors' GPT-2: logits at every position (a forward pass for each) and the loss of the next word."""
     encoder, ids = _encoder(case, lm.prefix_shapes[0], lm.width), case.tensor("input_ids")
     prefix, every = encoder(), torch.arange(lm.vocabulary_size)
     places = (torch.full((len(ids),), place) for place in range(ids.shape[1]))
-    read = [lm.scores(Sequences(ids, torch.ones_like(ids), at), every, Steering(prefix=prefix)) for at in places]
+    read = [lm.scores(Sequences(ids, torch.ones_like(ids), at), every, SoftPrompt(prefix=prefix)) for at in places]
     logits = torch.stack(read, dim=1)
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), case.tensor("labels")[:, 1:].flatten())
     return {
@@ -102,8 +111,8 @@ def _generation(case: Case, lm: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _encoder(case: Case, shape: Shape, width: int, part: str = "") -> PrefixEncoder:
-    """Our encoder with the stored weights, of a decoder's prefix where `part` says so."""
+def _encoder(case: Case, shape: PrefixShape, width: int, part: str = "") -> PrefixEncoder:
+    """Our encoder with the stored weights; `part` is DECODER for a decoder's prefix."""
     own = {ours: case.tensor(name) for name, ours in _named(case, "param__", part).items()}
     middle = own["mlp.0.weight"].shape[0] if "mlp.0.weight" in own else 0
     encoder = PrefixEncoder(shape, len(own["embedding"]), width, middle)
@@ -111,7 +120,7 @@ def _encoder(case: Case, shape: Shape, width: int, part: str = "") -> PrefixEnco
     return encoder
 
 
-def _gradients(case: Case, loss: Tensor, encoder: PrefixEncoder, part: str = "") -> dict[str, Tensor]:
+def _gradients(case: Case, loss: Tensor, encoder: nn.Module, part: str = "") -> dict[str, Tensor]:
     found = dict(gradients(loss, encoder))
     return {name: found[ours] for name, ours in _named(case, "grad__", part).items()}
 

@@ -1,8 +1,8 @@
-"""PromptSRC: a whole short training with its averaged end, by PromptSRC's trainers/promptsrc.py and clip/model.py.
+"""PromptSRC: a short training with its averaged prompts, by PromptSRC's trainers/promptsrc.py and clip/model.py.
 
-The frozen text features are compared where the model has token embeddings for the templates' words. The tiny CLIP that
-comes with the goldens has stand-ins for words that only these templates use (64 rows over and over), and from it their
-mean is not the stored one; there the stored one is taken as given, and all else is replayed from it.
+The frozen text features are compared where the model has token embeddings for the templates' words. The tiny CLIP of
+the goldens has substitutes for words that only these templates use (64 repeated rows), so their mean differs from the
+stored one; then the stored one is an input, and everything else is replayed from it.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from benchmarks.parity import deep
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import batch_of, gradients, trace, train_config
+from benchmarks.parity.training import OneBatch, batch_of, gradients, trace, train_config
 from vlprompt.backbones import Clip
-from vlprompt.data.batch import Batch
+from vlprompt.data.batch import Batch, images_of
 from vlprompt.learners.promptsrc import PromptSRC, PromptSRCConfig
 
 METHOD = r"promptsrc.*"
@@ -26,27 +26,23 @@ INPUTS = (*deep.INPUTS, "templates", FROZEN)
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Everything from the frozen features to the averaged prompts at the end of `fit`."""
-    clip, config = models.clip, configured(case)
-    learner = PromptSRC(clip, case.words("classnames"), config)
-    answers = deep.texts(case, clip, learner.prompts.layout)
-    if config.words and learner.prompts.text is not None:
-        answers["init.prompt_learner.ctx"] = learner.prompts.text.detach()[0].clone()
-    places = deep.independent(config.depth_text, config.depth_vision)
-    deep.begin(case, learner, places)
+    clip = models.clip
+    learner = PromptSRC(clip, case.words("classnames"), configured(case))
+    answers, places = deep.begin_independent(case, learner)
     batch = batch_of(clip, learner, case.tensor("images"), case.tensor("labels"))
-    if FROZEN not in case.arrays or knows(clip, case):
+    if FROZEN not in case.arrays or has_embeddings(clip, case):
         answers[FROZEN] = learner.frozen_text()
     else:
         learner.frozen = case.tensor(FROZEN)
     answers |= at_the_start(clip, learner, batch)
     answers |= deep.named("grad", gradients(learner, batch), places)
     epochs = int(case.hyper["epochs"])
-    steps = trace(learner, deep.OneBatch(batch), train_config(case, epochs=epochs, batch_size=len(batch)))
+    steps = trace(learner, OneBatch(batch), train_config(case, epochs=epochs, batch_size=len(batch)))
     answers |= deep.after_steps(steps, places) | deep.named("gpa", learner.trainable(), places)
     return answers | {
         "loss_steps": torch.stack(steps.losses),
         "lr_epochs": torch.tensor(steps.rates, dtype=torch.float64),
-        "gauss_weights_f64": torch.tensor(learner.shares(epochs), dtype=torch.float64),
+        "gauss_weights_f64": torch.tensor(learner.epoch_weights(epochs), dtype=torch.float64),
         "logits_gpa": learner.predict(batch),
     }
 
@@ -55,11 +51,7 @@ def configured(case: Case) -> PromptSRCConfig:
     """The configuration of a case."""
     hyper = case.hyper
     return PromptSRCConfig(
-        n_text=int(hyper["n_ctx_text"]),
-        depth_text=int(hyper["prompt_depth_text"]),
-        n_vision=int(hyper["n_ctx_vision"]),
-        depth_vision=int(hyper["prompt_depth_vision"]),
-        words=str(hyper.get("ctx_init") or ""),
+        **deep.settings(case),
         text_weight=float(hyper["text_loss_weight"]),
         image_weight=float(hyper["image_loss_weight"]),
         gpa_mean=float(hyper["gpa_mean"]),
@@ -68,7 +60,7 @@ def configured(case: Case) -> PromptSRCConfig:
     )
 
 
-def knows(clip: Clip, case: Case) -> bool:
+def has_embeddings(clip: Clip, case: Case) -> bool:
     """Whether every token of the templates has an embedding that no other token has."""
     table = clip.token_embedding.get_parameter("weight")
     _, row, count = torch.unique(table, dim=0, return_inverse=True, return_counts=True)
@@ -80,13 +72,12 @@ def knows(clip: Clip, case: Case) -> bool:
 @torch.no_grad()
 def at_the_start(clip: Clip, learner: PromptSRC, batch: Batch) -> dict[str, Any]:
     """Features, scores and the terms of the loss before the first step."""
-    assert batch.images is not None
-    frozen = clip.encode_image(batch.images)
+    frozen = clip.encode_image(images_of(batch))
     terms = learner.losses(batch)
     return {
         "logits": learner.predict(batch),
         "text_features_norm": F.normalize(learner.text()[0], dim=-1),
-        "image_features_norm": F.normalize(learner.prompts.encode_image(clip, batch.images), dim=-1),
+        "image_features_norm": F.normalize(learner.image_features(batch), dim=-1),
         "zero_shot_image_features_norm": F.normalize(frozen, dim=-1),
         "zero_shot_logits": clip.scores(frozen, learner.frozen_text()),
         "loss_ce": terms["ce"],

@@ -1,7 +1,7 @@
-"""TPT, from words, from a given context or over CoCoOp, by azshue/TPT's tpt_classification.py and clip/.
+"""TPT from words, from a given context or on CoCoOp, by azshue/TPT's tpt_classification.py and clip/.
 
-The official code marks the place of the class name in the initial words by [CLS]; its `tokenized_prompts` are ids of
-the words without it, wherever the name stands. Over CoCoOp it has a fault (see `reference_quirks`), which is replayed.
+The official code marks the position of the class name in the initial words by [CLS]; its `tokenized_prompts` are ids of
+the words without it. With CoCoOp it has a fault (see `reference_quirks`), which is replayed.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from benchmarks.parity.adapters.cocoop import NAMES
 from benchmarks.parity.adapters.coop import ids_as_stored
 from benchmarks.parity.case import Case, CaseError
-from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from benchmarks.parity.training import ADAM_NOISE, DEFAULT_BETAS
+from benchmarks.parity.training import DEFAULT_BETAS, above_noise, name_lengths
 from vlprompt.backbones import Clip
 from vlprompt.data.batch import Batch
 from vlprompt.learners import TPT, CoCoOp, CoCoOpConfig, CoOp, CoOpConfig, TPTConfig
-from vlprompt.templates import readable
-from vlprompt.tuning import NAME, confident
+from vlprompt.prompts.context_tuning import NAME, confident
 
 METHOD = r"tpt\b.*"
 NETWORK = {theirs: ours for theirs, ours in NAMES.items() if theirs != "ctx"}
@@ -40,28 +38,23 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         answers = at_the_start(case, clip, learner, views)
     answers["logits_before"] = learner(batch).detach()
     losses, gradients, states, final = traced(learner, batch)
-    shape = case.array("ctx_steps").shape[1:]  # (M, D), (C, M, D), or (1, M, D) over CoCoOp
+    shape = case.array("ctx_steps").shape[1:]  # (M, D), (C, M, D), or (1, M, D) on CoCoOp
     gradients, states = (each.reshape(len(each), *shape) for each in (gradients, states))
-    told = (gradients[:1].abs() > ADAM_NOISE).expand_as(states).numpy()
     return answers | {
         "loss_steps": losses,
         "grad_ctx_steps": gradients,
-        "ctx_steps": Answer(states, where=told, note=f"where the first gradient is above {ADAM_NOISE:g}"),
+        "ctx_steps": above_noise(states, gradients[:1]),
         "logits_final": final,
     }
 
 
-def over_cocoop(case: Case) -> bool:
+def on_cocoop(case: Case) -> bool:
     """Whether the context comes from a CoCoOp."""
     return "base_ctx" in case.arrays
 
 
 def build(case: Case, clip: Clip) -> TPT:
-    """The learner of a case.
-
-    Raises:
-        CaseError: The optimiser is not the one TPT has.
-    """
+    """The learner of a case; CaseError where the optimiser is not TPT's."""
     hyper, names = case.hyper, case.words("classnames")
     words = str(hyper.get("ctx_init") or "")
     settings = TPTConfig(
@@ -75,7 +68,7 @@ def build(case: Case, clip: Clip) -> TPT:
     optimizer = (str(hyper.get("optimizer", "AdamW")), list(hyper.get("betas", DEFAULT_BETAS)), hyper.get("eps", 1e-8))
     if optimizer != ("AdamW", DEFAULT_BETAS, 1e-8):
         raise CaseError(f"TPT's optimiser is AdamW with torch's betas and eps, not {optimizer}")
-    if over_cocoop(case):
+    if on_cocoop(case):
         return TPT.over(cocoop(case, clip), settings)
     position, loaded = hyper.get("class_token_position", "end"), "coop" in case.method.lower()
     if words and not loaded and (MARK in words or position == "end"):
@@ -97,14 +90,13 @@ def cocoop(case: Case, clip: Clip) -> CoCoOp:
 
 
 def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[str, Any]:
-    """Ids, the context, and what the views say before any tuning."""
+    """Ids, the context, and the views' scores before adaptation."""
     words = str(case.hyper.get("ctx_init") or "").replace("_", " ").replace(MARK, "")
-    context = learner.inner.starts(views[:1], reference_quirks=True)  # (1, M, D)
-    scores = clip.scores(views, clip.encode_text(learner.inner.layout.fill(context)))
+    context = learner.inner.initial_contexts(views[:1], reference_quirks=True)  # (1, M, D)
+    scores = clip.scores(views, clip.encode_text(learner.inner.context_layout().fill(context)))
     log_p = scores.log_softmax(dim=-1)
-    lengths = [len(clip.tokenizer.pieces(readable(name))) for name in learner.classes]
     answers: dict[str, Any] = {
-        "name_lens": torch.tensor(lengths),
+        "name_lens": name_lengths(clip, learner.classes),
         "ctx_init": context.reshape(case.array("ctx_init").shape) if "ctx_init" in case.arrays else context,
         "pgen_ctx": context,
         "logits_views": scores,
@@ -112,7 +104,7 @@ def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[st
         "selected_idx": confident(scores, learner.config.confident),
     }
     if "tokenized_prompts" in case.arrays:
-        answers["tokenized_prompts"] = ids_as_stored(case, clip, learner.inner.layout, words)
+        answers["tokenized_prompts"] = ids_as_stored(case, clip, learner.inner.context_layout(), words)
     if isinstance(learner.inner, CoCoOp):
         plain = Batch(torch.tensor([-1]), torch.tensor([0]), features=views[:1])
         answers["cocoop_logits_view0"] = learner.inner.predict(plain)
@@ -120,13 +112,13 @@ def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[st
 
 
 def traced(learner: TPT, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Losses (steps,), gradients and contexts (steps, 1, n, D) of the tuning itself, and the scores at its end."""
+    """Losses (steps,), gradients and contexts (steps, 1, n, D) of the adaptation, and the scores at its end."""
     losses: list[Tensor] = []
     gradients: list[Tensor] = []
     states: list[Tensor] = []
     objective = learner.objective
 
-    def noting(scores: Tensor, text: Tensor) -> Tensor:
+    def recording(scores: Tensor, text: Tensor) -> Tensor:
         loss = objective(scores, text)
         losses.append(loss.detach())
         return loss
@@ -137,7 +129,7 @@ def traced(learner: TPT, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         states.append(context.detach().clone())
 
     hook = register_optimizer_step_post_hook(after_step)
-    learner.objective = noting  # type: ignore[method-assign]
+    learner.objective = recording
     try:
         final = learner.predict(batch)
     finally:

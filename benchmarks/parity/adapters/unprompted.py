@@ -1,4 +1,4 @@
-"""The tiny models without any prompt: language models as transformers runs them, the ViT as timm does."""
+"""The tiny models without prompts: language models compared with transformers, the ViT with timm."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,15 +9,15 @@ import torch
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from vlprompt.backbones.prompts import NONE
-from vlprompt.backbones.sequences import NOTHING, Sequences
+from vlprompt.backbones.lm_inputs import NO_SOFT_PROMPT, Sequences
+from vlprompt.backbones.prompt_types import NO_PROMPT
 
 METHOD = r"none \(backbone parity\)"
 INPUTS = ("images", ".*__(input_ids|attention_mask|decoder_input_ids|token_type_ids)")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Whatever the model without prompts gives."""
+    """The outputs of the model without prompts."""
     return _vision(case, models) if "images" in case.arrays else _language(case, models)
 
 
@@ -26,12 +26,12 @@ def _vision(case: Case, models: Models) -> Mapping[str, Any]:
     vit, images, (weight, bias) = models.vit, case.tensor("images"), models.vit_head
     with torch.no_grad():
         features = vit.encode_image(images)
-        tokens = vit.image_tokens.outputs(images, NONE)[0]
+        tokens = vit.image_tokens.outputs(images, NO_PROMPT)[0]
         return {"tokens": tokens, "pre_logits": features, "logits": features @ weight.T + bias}
 
 
 def _language(case: Case, models: Models) -> Mapping[str, Any]:
-    """Logits at every place that holds a token, read one place at a time; of a decoder, where ours reads it."""
+    """Logits at every position of a token, one position at a time; of a decoder, at its own positions."""
     answers = {}
     for backbone in case.backbone.split(", "):
         name = backbone.removeprefix("tiny_")
@@ -40,8 +40,8 @@ def _language(case: Case, models: Models) -> Mapping[str, Any]:
         every, stored = torch.arange(lm.vocabulary_size), case.array(f"{name}__logits")
         where = np.broadcast_to(mask.numpy().astype(bool)[..., None], (*mask.shape, stored.shape[2]))
         if lm.kind == "encoder-decoder":
-            inputs = lm._inputs(Sequences(ids, mask, mask[:, 0] * 0), NOTHING)
-            inputs["decoder_input_ids"] = ids[:, : stored.shape[1]]  # as the case was made
+            inputs = lm.inputs(Sequences(ids, mask, mask[:, 0] * 0), NO_SOFT_PROMPT)
+            inputs["decoder_input_ids"] = ids[:, : stored.shape[1]]  # as in the case
             with torch.no_grad():
                 answers[f"{name}__logits"] = lm.model(**inputs).logits
             continue

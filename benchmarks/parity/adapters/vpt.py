@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmarks.parity import vision
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
+from vlprompt.data.batch import images_of
 from vlprompt.learners.vpt import VPT, VPTConfig, init_range
 
 METHOD = r"vpt-(shallow|deep).*"
@@ -17,21 +18,19 @@ INPUTS = ("images", "labels", "prompts", "deep_prompts", *vision.HEAD, *PROJECTI
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """The start's range, every token, features, scores, loss and gradients."""
+    """The range of the initialisation, every token, features, scores, loss and gradients."""
     learner, batch = build(case, models), vision.batch_of(case)
     names = {**vision.HEAD, **(PROJECTION if learner.config.projection else {}), "prompts": "prompts"}
     answers = vision.at_start(learner, batch, names)
     gradient = answers.pop("grad_prompts")  # (J, P, D), the first layer's and the others'
-    assert batch.images is not None
     with torch.no_grad():
         prompt = learner.prompt(len(batch))
-        image, prompts = models.vit.image_tokens.outputs(batch.images, prompt)
-        lead = models.vit.image_tokens.tower.lead
-        tokens = torch.cat([image[:, :lead], prompts, image[:, lead:]], dim=1)
-        features = models.vit.encode_image(batch.images, prompt)
-    patch = models.vit.image_tokens.tower.patch
+        image, prompts = models.vit.image_tokens.outputs(images_of(batch), prompt)
+        tower = models.vit.image_tokens.tower
+        tokens = torch.cat([image[:, : tower.lead], prompts, image[:, tower.lead :]], dim=1)
+        features = models.vit.encode_image(images_of(batch), prompt)
     return answers | {
-        "init_range": torch.tensor(init_range(patch, learner.prompts.shape[-1])),
+        "init_range": torch.tensor(init_range(tower.patch, learner.prompts.shape[-1])),
         "tokens_out": tokens,
         "features": features,
         "grad_prompts": gradient[:1],
@@ -51,7 +50,6 @@ def build(case: Case, models: Models) -> VPT:
         dropout=float(case.hyper.get("dropout", 0.0)),
     )
     learner = VPT(models.vit, vision.classes(case), config)
-    given = {**vision.HEAD, **(PROJECTION if config.projection else {})}
-    tensors = {ours: case.tensor(theirs) for theirs, ours in given.items()}
+    tensors = vision.tensors_of(case, vision.HEAD | (PROJECTION if config.projection else {}))
     vision.begin(learner, {**tensors, "prompts": prompts}, case.file)
     return learner

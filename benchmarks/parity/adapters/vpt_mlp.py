@@ -1,7 +1,6 @@
 """VPT's MLP-k baseline, by KMnP/vpt's src/models/mlp.py; its "mlp_num" counts hidden layers, our k the last one too."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,14 +18,10 @@ INPUTS = ("images", "labels", "last_weight", "last_bias", *HIDDEN, *RUNNING)
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Features; scores, loss and gradients by running statistics; scores by those of the batch, without dropout."""
+    """Features; scores, loss and gradients with running statistics; scores with those of the batch, without dropout."""
     hidden = range(int(case.hyper["mlp_num"]))
     learner = MLP(models.vit, vision.classes(case), MLPConfig(k=len(hidden) + 1, dropout=0.0))
-    batch = vision.batch_of(case)
-    assert batch.images is not None
-    with torch.no_grad():
-        features = models.vit.encode_image(batch.images)
-    batch = replace(batch, features=features)
+    batch = vision.with_features(vision.batch_of(case), models)
     tensors = {f"hidden.{i}.{ours}": case.tensor(theirs)[i] for theirs, ours in HIDDEN.items() for i in hidden}
     tensors |= {f"{i}.{ours}": case.tensor(theirs)[i] for theirs, ours in RUNNING.items() for i in hidden}
     tensors |= {"head.weight": case.tensor("last_weight"), "head.bias": case.tensor("last_bias")}
@@ -41,7 +36,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         for theirs, ours in HIDDEN.items()
     }
     return answers | {
-        "features": features,
+        "features": batch.features,
         "logits_eval": scores,
         "loss_eval": loss,
         "logits_train_dropout0": by_batch,

@@ -1,7 +1,7 @@
 """Which parameters each baseline of VPT trains, by KMnP/vpt's src/models/vit_models.py: names and numbers.
 
-Types that vlprompt does not offer (a class token that is learned, prompts that are not) are taken as given; prompt+bias
-is what VPT-shallow and bias train together.
+Types that vlprompt does not have (a trainable class token, prompts that are not trained) are inputs; prompt+bias is
+what VPT-shallow and bias train together.
 """
 
 import re
@@ -15,32 +15,32 @@ from benchmarks.parity import vision
 from benchmarks.parity.case import Case
 from benchmarks.parity.compare import Answer
 from benchmarks.parity.models import Models
-from vlprompt import learners
-from vlprompt.learners import PromptLearner
+from benchmarks.parity.training import Learner
+from vlprompt import learners, methods
 
 METHOD = r"which parameters each vpt baseline trains"
 INPUTS = (r"\w+__(cls|cls\+prompt|prompt-noupdate)",)
 ALIKE = {"linear": "linear", "tinytl-bias": "bias", "end2end": "full"}
-LAYER = "enc.transformer.encoder.layer.{}."
-# Our names, which are timm's where they are of the model: theirs, and what the goldens call timm's.
+LAYER = "enc.transformer.encoder.layer.{0}."
+# A pattern of our names (timm's, for parameters of the model); their names; the goldens' names of timm's parameters.
 RULES: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
     (r"head\.(\w+)", ["head.last_layer.{0}"], ["head.last_layer.{0}"]),
     (r"hidden\.(\d+)\.0\.(\w+)", ["head.projection.{4*0}.{1}"], ["head.projection.{4*0}.{1}"]),
     (r"hidden\.(\d+)\.2\.(\w+)", ["head.projection.{4*0+2}.{1}"], ["head.projection.{4*0+2}.{1}"]),
     (
         r"bottlenecks\.(\d+)\.(down|up)\.(\w+)",
-        [LAYER.format("{0}") + "adapter_{1}sample.{2}"],
+        [LAYER + "adapter_{1}sample.{2}"],
         ["transformer.encoder.layer.{0}.adapter_{1}sample.{2}"],
     ),
-    (r"blocks\.(\d+)\.norm1\.(\w+)", [LAYER.format("{0}") + "attention_norm.{1}"], ["blocks.{0}.norm1.{1}"]),
-    (r"blocks\.(\d+)\.norm2\.(\w+)", [LAYER.format("{0}") + "ffn_norm.{1}"], ["blocks.{0}.norm2.{1}"]),
-    (r"blocks\.(\d+)\.mlp\.(\w+)\.(\w+)", [LAYER.format("{0}") + "ffn.{1}.{2}"], ["blocks.{0}.mlp.{1}.{2}"]),
+    (r"blocks\.(\d+)\.norm1\.(\w+)", [LAYER + "attention_norm.{1}"], ["blocks.{0}.norm1.{1}"]),
+    (r"blocks\.(\d+)\.norm2\.(\w+)", [LAYER + "ffn_norm.{1}"], ["blocks.{0}.norm2.{1}"]),
+    (r"blocks\.(\d+)\.mlp\.(\w+)\.(\w+)", [LAYER + "ffn.{1}.{2}"], ["blocks.{0}.mlp.{1}.{2}"]),
     (
         r"blocks\.(\d+)\.attn\.qkv\.(\w+)",
-        [LAYER.format("{0}") + f"attn.{part}.{{1}}" for part in ("query", "key", "value")],
+        [LAYER + f"attn.{part}.{{1}}" for part in ("query", "key", "value")],
         [f"blocks.{{0}}.attn.qkv.{{1}}[{part}]" for part in "qkv"],
     ),
-    (r"blocks\.(\d+)\.attn\.proj\.(\w+)", [LAYER.format("{0}") + "attn.out.{1}"], ["blocks.{0}.attn.proj.{1}"]),
+    (r"blocks\.(\d+)\.attn\.proj\.(\w+)", [LAYER + "attn.out.{1}"], ["blocks.{0}.attn.proj.{1}"]),
     (r"norm\.(\w+)", ["enc.transformer.encoder.encoder_norm.{0}"], ["norm.{0}"]),
     (r"patch_embed\.proj\.(\w+)", ["enc.transformer.embeddings.patch_embeddings.{0}"], ["patch_embed.proj.{0}"]),
     (r"pos_embed", ["enc.transformer.embeddings.position_embeddings"], ["pos_embed"]),
@@ -67,29 +67,29 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
 
 
 def trained(transfer: str, case: Case, models: Models) -> dict[str, int] | None:
-    """What we train in a type of theirs: sizes by name; None for a type we do not have."""
+    """The parameters that we train in a type of theirs: sizes by name; None for a type that we lack."""
     if transfer == "prompt+bias":
         prompt, bias = trained("prompt", case, models), trained("tinytl-bias", case, models)
         return (prompt or {}) | (bias or {})
-    made = learner_of(transfer, case, models)
-    if made is None:
+    learner = learner_of(transfer, case, models)
+    if learner is None:
         return None
-    sizes = {name.removeprefix("weights.copies."): p.numel() for name, p in made.trainable().items()}
+    sizes = {name.removeprefix("weights.copies."): p.numel() for name, p in learner.trainable().items()}
     sizes = {name.replace("-", "."): size for name, size in sizes.items()}
-    if transfer == "prompt-deep":  # theirs has the first layer's prompts apart
-        each = sizes["prompts"] // made.backbone.vision_layers
+    if transfer == "prompt-deep":  # theirs has the first layer's prompts separately
+        each = sizes["prompts"] // learner.backbone.vision_layers
         sizes |= {"deep_prompts": sizes["prompts"] - each, "prompts": each}
     return sizes
 
 
-def learner_of(transfer: str, case: Case, models: Models) -> PromptLearner[Any] | None:
+def learner_of(transfer: str, case: Case, models: Models) -> Learner | None:
     """Our learner for a type of theirs."""
     vit, names = models.vit, vision.classes(case)
     kind, _, number = transfer.partition("-")
     tokens = int(case.hyper.get("num_tokens", 1))
     if transfer in ALIKE:
-        kind_of = learners.learner_class(ALIKE[transfer])
-        return kind_of(vit, names, learners.variant(ALIKE[transfer])[1].config)
+        kind_of = methods.learner_class(ALIKE[transfer])
+        return kind_of(vit, names, methods.variant(ALIKE[transfer])[1].config)
     if transfer in ("prompt", "prompt-deep"):
         depth = 1 if transfer == "prompt" else vit.vision_layers
         return learners.VPT(vit, names, learners.VPTConfig(n_prompts=tokens, depth=depth))
@@ -101,7 +101,7 @@ def learner_of(transfer: str, case: Case, models: Models) -> PromptLearner[Any] 
 
 
 def renamed(name: str, which: int) -> list[str]:
-    """A name of ours in theirs (0) or in the goldens' timm (1); one of ours may be several of theirs."""
+    """Our name in their code (0) or in the goldens' timm (1); one of ours may be several of theirs."""
     for pattern, *forms in RULES:
         found = re.fullmatch(pattern, name)
         if found:
@@ -111,6 +111,6 @@ def renamed(name: str, which: int) -> list[str]:
 
 
 def _filled(form: str, groups: Sequence[str]) -> str:
-    """A form with its groups; a group may be multiplied by 4 and moved by 2 on the way."""
+    """A form with its groups; a group may be multiplied by 4 and increased by 2."""
     place = re.compile(r"\{(4\*)?(\d)(\+2)?\}")
     return place.sub(lambda m: str(4 * int(groups[int(m[2])]) + 2 * bool(m[3])) if m[1] else groups[int(m[2])], form)

@@ -1,6 +1,6 @@
 """VPT's side-tuning baseline, by KMnP/vpt's src/models/vit_models.py.
 
-AlexNet needs larger images than the goldens have, so what the side network makes of them is given; the blend of the two
+AlexNet needs larger images than the goldens have, so the side network's features are an input; the blend of both
 features, the scores, the loss and alpha's gradient are ours.
 """
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from benchmarks.parity import vision
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
+from vlprompt.data.batch import images_of
 from vlprompt.learners.side import Side, SideConfig
 
 METHOD = r"side-tuning baseline of vpt.*"
@@ -22,17 +23,14 @@ INPUTS = ("images", "labels", "side_projected", "side_alpha", *vision.HEAD)
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """Both features, their blend, scores, loss and gradients."""
     learner = Side(models.vit, vision.classes(case), SideConfig(pretrained=False))
-    given = {"alpha": "side_alpha", "head.weight": "head_weight", "head.bias": "head_bias"}
-    vision.begin(learner, {ours: case.tensor(theirs) for ours, theirs in given.items()}, case.file)
+    vision.begin(learner, vision.tensors_of(case, {"side_alpha": "alpha", **vision.HEAD}), case.file)
     batch = vision.batch_of(case)
-    assert batch.images is not None
     with torch.no_grad():
-        base = models.vit.encode_image(batch.images)
+        base = models.vit.encode_image(images_of(batch))
     blended = learner.blend(base, case.tensor("side_projected"))
     logits = learner.head(blended)
     loss = F.cross_entropy(logits, batch.labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert learner.alpha.grad is not None
     return {
         "base_features": base,
         "features": blended,

@@ -8,15 +8,15 @@ import torch
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.training import batch_of
+from vlprompt.data.templates import Template
 from vlprompt.learners import ZeroShot, ZeroShotConfig
-from vlprompt.templates import Template
 
 METHOD = r"zero-?shot.*"
 INPUTS = ("classnames", "templates", "images")
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
-    """Ids, text features and logits of the ZeroShot learner with the case's templates."""
+    """Ids, features and logits of the ZeroShot learner with the case's templates."""
     clip, names = models.clip, case.words("classnames")
     templates = tuple(case.words("templates") if "templates" in case.arrays else case.hyper["templates"])
     learner = ZeroShot(clip, names, ZeroShotConfig(templates=templates))
@@ -26,6 +26,6 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         return {
             "tokenized_prompts": ids,  # (T, C, L)
             "image_features": batch.features,
-            "text_features": learner.text(),
+            "text_features": learner.class_features(),
             "logits": learner.predict(batch),
         }

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_aircraft
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.aircraft import read_aircraft
+from vlprompt.data.readers.listing import DataError
 
 
 def aircraft(root: Path) -> Path:
@@ -21,13 +21,13 @@ def test_labels_count_the_lines_of_variants(tmp_path: Path) -> None:
     assert [len(part) for part in listing.splits] == [2, 0, 1]
 
 
-def test_names_the_line_with_an_unknown_variant(tmp_path: Path) -> None:
+def test_errors_name_the_line_with_an_unknown_variant(tmp_path: Path) -> None:
     (aircraft(tmp_path) / "images_variant_val.txt").write_text("004 A300B4\n005 707-32\n")
-    with pytest.raises(VlpromptError, match=r"val.txt, line 2: unknown variant '707-32'; did you mean '707-320'"):
+    with pytest.raises(DataError, match=r"val.txt, line 2: unknown variant '707-32'; did you mean '707-320'"):
         read_aircraft(tmp_path, tmp_path / "images")
 
 
-def test_names_the_list_that_is_missing(tmp_path: Path) -> None:
+def test_errors_name_the_missing_list(tmp_path: Path) -> None:
     (aircraft(tmp_path) / "images_variant_test.txt").unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*images_variant_test.txt.* Look here"):
-        read_aircraft(tmp_path, tmp_path / "images", hint="Look here.")
+    with pytest.raises(DataError, match=r"missing file .*images_variant_test.txt.*"):
+        read_aircraft(tmp_path, tmp_path / "images")

@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlprompt.data.readers import CIFAR10, CIFAR100, read_cifar
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.cifar import CIFAR10, CIFAR100, read_cifar
+from vlprompt.data.readers.listing import DataError
 
 NAMES = ["airplane", "automobile", "bird"]
 
 
 def records(labels: list[int], coarse: bool = False) -> bytes:
-    """Records as the binary version has them: labels, then all of red, green and blue; pixels tell the label."""
+    """Records of the binary version: labels, then all of red, green and blue; the pixels depend on the label."""
     table = np.zeros((len(labels), 3072 + 1 + coarse), np.uint8)
     for row, label in enumerate(labels):
         table[row, : 1 + coarse] = [77, label] if coarse else [label]
@@ -40,10 +40,10 @@ def test_cifar10(tmp_path: Path) -> None:
             assert (image.mode, image.size) == ("RGB", (32, 32))
             assert set(image.getdata()) == {(example.label, 100 + example.label, 200 + example.label)}
     assert listing.images.name(listing.splits.test[1].item) == "test_batch.bin:1"
-    assert read_cifar(place, CIFAR10).splits == listing.splits, "the archive's own folder will do"
+    assert read_cifar(place, CIFAR10).splits == listing.splits, "the archive's own folder may be given"
 
 
-def test_rows_and_columns_are_in_their_places(tmp_path: Path) -> None:
+def test_pixels_have_the_right_order(tmp_path: Path) -> None:
     place = ten(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
     (place / "test_batch.bin").write_bytes(bytes([1]) + pixels.tobytes())
@@ -52,7 +52,7 @@ def test_rows_and_columns_are_in_their_places(tmp_path: Path) -> None:
     assert np.array_equal(opened, pixels.transpose(1, 2, 0))
 
 
-def test_cifar100_has_two_labels_and_the_fine_one_counts(tmp_path: Path) -> None:
+def test_cifar100_has_two_labels_of_which_the_fine_one_is_used(tmp_path: Path) -> None:
     (tmp_path / "train.bin").write_bytes(records([1, 0], coarse=True))
     (tmp_path / "test.bin").write_bytes(records([1], coarse=True))
     (tmp_path / "fine_label_names.txt").write_text("apple\naquarium_fish\n")
@@ -65,20 +65,20 @@ def test_cifar100_has_two_labels_and_the_fine_one_counts(tmp_path: Path) -> None
 def test_damaged_and_missing_files(tmp_path: Path) -> None:
     place = ten(tmp_path)
     batch = place / "data_batch_3.bin"
-    for data, told in (
+    for data, error in (
         (records([1])[:-1], r"data_batch_3.bin is damaged or of another kind: it has 3072 bytes, no whole number of"),
         (b"", r"data_batch_3.bin is damaged or of another kind: it has 0 bytes"),
-        (records([0, 3]), r"data_batch_3.bin, record 1: label 3; there are 3 classes. Look here.$"),
+        (records([0, 3]), r"data_batch_3.bin, record 1: label 3; there are 3 classes.$"),
     ):  # fmt: skip
         batch.write_bytes(data)
-        with pytest.raises(VlpromptError, match=told):
-            read_cifar(tmp_path, CIFAR10, hint="Look here.")
+        with pytest.raises(DataError, match=error):
+            read_cifar(tmp_path, CIFAR10)
     batch.unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*data_batch_3.bin \(its folder holds .*Look here"):
-        read_cifar(tmp_path, CIFAR10, hint="Look here.")
-    with pytest.raises(VlpromptError, match=r"missing folder .*nowhere"):
+    with pytest.raises(DataError, match=r"missing file .*data_batch_3.bin \(its folder holds "):
+        read_cifar(tmp_path, CIFAR10)
+    with pytest.raises(DataError, match=r"missing folder .*nowhere"):
         read_cifar(tmp_path / "nowhere", CIFAR10)
     (tmp_path / "python").mkdir()
     (tmp_path / "python" / "data_batch_1").write_bytes(b"a pickle")
-    with pytest.raises(VlpromptError, match=r"missing file .*batches.meta.txt \(its folder holds data_batch_1\)"):
+    with pytest.raises(DataError, match=r"missing file .*batches.meta.txt \(its folder holds data_batch_1\)"):
         read_cifar(tmp_path / "python", CIFAR10)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_cub
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.cub import read_cub
+from vlprompt.data.readers.listing import DataError
 
 LISTS = {
     "classes": "1 001.Black_footed_Albatross\n2 002.Laysan_Albatross\n",
@@ -46,10 +46,10 @@ def test_nabirds_has_other_numbers_and_classes_without_images(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "error"),
     [
         ("images", "1 a.jpg\n\n2\n", r"images.txt, line 3: expected a number and a path, found '2'$"),
-        ("images", "1 a.jpg\n1 b.jpg\n", r"images.txt, line 2: 1 stands there twice$"),
+        ("images", "1 a.jpg\n1 b.jpg\n", r"images.txt, line 2: 1 is listed twice$"),
         ("image_class_labels", "1 1\n", r"labels.txt has no line for image 10 \(39 differ from images"),
         ("train_test_split", LISTS["train_test_split"] + "99 1\n", r"has a line for unknown image 99 \(1 differ"),
         ("image_class_labels", LISTS["image_class_labels"].replace("7 2", "7 3"), r"image 7 has unknown class 3$"),
@@ -57,9 +57,9 @@ def test_nabirds_has_other_numbers_and_classes_without_images(tmp_path: Path) ->
         ("classes", "1 001.A\n2\n", r"classes.txt, line 2: expected a number and a class, found '2'$"),
     ],
 )  # fmt: skip
-def test_lists_that_are_damaged(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_lists_that_are_damaged(tmp_path: Path, name: str, text: str, error: str) -> None:
     made(tmp_path, LISTS | {name: text})
-    with pytest.raises(VlpromptError, match=told) as caught:
+    with pytest.raises(DataError, match=error) as caught:
         read_cub(tmp_path, tmp_path / "images")
     assert "\n" not in str(caught.value)
 
@@ -67,12 +67,12 @@ def test_lists_that_are_damaged(tmp_path: Path, name: str, text: str, told: str)
 def test_lists_that_are_missing_or_no_text(tmp_path: Path) -> None:
     made(tmp_path, LISTS)
     (tmp_path / "images.txt").write_bytes(b"1 a\n2 \xff\n")
-    with pytest.raises(VlpromptError, match=r"images.txt, line 2: not UTF-8"):
+    with pytest.raises(DataError, match=r"images.txt, line 2: not UTF-8"):
         read_cub(tmp_path, tmp_path / "images")
     made(tmp_path, LISTS)
     (tmp_path / "train_test_split.txt").unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*train_test_split.txt .* Look here"):
-        read_cub(tmp_path, tmp_path / "images", hint="Look here.")
+    with pytest.raises(DataError, match=r"missing file .*train_test_split.txt .*"):
+        read_cub(tmp_path, tmp_path / "images")
     made(tmp_path, LISTS)
-    with pytest.raises(VlpromptError, match=r"missing folder .*pictures \("):
+    with pytest.raises(DataError, match=r"missing folder .*pictures \("):
         read_cub(tmp_path, tmp_path / "pictures")

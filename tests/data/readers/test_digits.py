@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from vlprompt.data.catalog import load_task
-from vlprompt.data.readers import read_digits
+from vlprompt.data.readers.digits import read_digits
 from vlprompt.errors import VlpromptError
 
 
@@ -24,7 +24,7 @@ def test_pixels_are_those_of_scikit_learn() -> None:
         assert example.label == digits.target[int(str(example.item))]
 
 
-def test_the_split_follows_its_rule_and_shares_nothing() -> None:
+def test_the_split_follows_its_rule_without_overlap() -> None:
     task = load_task("digits")
     target = load_digits().target
     for digit in range(10):

@@ -1,4 +1,4 @@
-"""Corrupted digits: the same every time, worse with severity, and clean where something is learned."""
+"""Corrupted digits: the same every time, worse with severity; the training images are clean."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def pixels(task: Task, split: str = "test", step: int = 30) -> np.ndarray:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
-def test_a_severity_is_the_same_every_time_and_more_is_worse(corruption: str) -> None:
+def test_corruption_is_repeatable_and_grows_with_severity(corruption: str) -> None:
     clean = load_task("digits")
     levels = [load_task(f"digits-c/{corruption}-{severity}") for severity in range(1, 6)]
     away = [float(np.abs(pixels(task) - pixels(clean)).mean()) for task in levels]
@@ -34,7 +34,7 @@ def test_only_the_test_images_are_corrupted_and_the_split_is_that_of_digits() ->
     assert changed.all()
 
 
-def test_mixed_takes_the_four_in_turn() -> None:
+def test_mixed_uses_the_four_in_turn() -> None:
     mixed = open_task("digits-c")
     alone = [load_task(f"digits-c/{corruption}") for corruption in CORRUPTIONS]
     for example in mixed.test[::40]:
@@ -49,7 +49,7 @@ def test_noise_differs_from_image_to_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "error"),
     [
         ("digits-c/nois", "did you mean 'noise'"),
         ("digits-c/noise-6", "severity '6' of digits-c/noise"),
@@ -58,12 +58,12 @@ def test_noise_differs_from_image_to_image() -> None:
         ("digit-c", "did you mean 'digits-c'"),
     ],
 )
-def test_what_is_not_there_is_one_line(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_unknown_names_are_refused(name: str, error: str) -> None:
+    with pytest.raises(UsageError, match=error):
         load_task(name)
 
 
-def test_a_folder_may_be_called_like_a_data_set(tmp_path, monkeypatch, draw_image) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_may_have_the_name_of_a_data_set(tmp_path, monkeypatch, draw_image) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     for name in ("cat", "dog"):
         for number in range(4):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from vlprompt.data.readers import read_stanford_dogs
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.dogs import read_stanford_dogs
+from vlprompt.data.readers.listing import DataError
 
 BREEDS = ("n02085620-Chihuahua", "n02085782-Japanese_spaniel")
 
 
 def written(file: Path, paths: list[str], labels: list[int]) -> None:
-    """As the authors' files are: a cell of paths, a column of numbers."""
+    """Write a file like the authors': a cell of paths, a column of numbers."""
     cell = np.empty((len(paths), 1), dtype=object)
     cell[:, 0] = paths
     savemat(file, {"file_list": cell, "labels": np.array(labels, dtype=np.float64)[:, None]})
@@ -35,20 +35,20 @@ def test_lists_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "labels", "told"),
+    ("paths", "labels", "error"),
     [
-        (["a/1.jpg", "b/2.jpg"], [1], r"test_list.mat lists 2 images and 1 labels; get it again. Look here.$"),
+        (["a/1.jpg", "b/2.jpg"], [1], r"test_list.mat lists 2 images and 1 labels; get it again.$"),
         ([], [], r"test_list.mat lists 0 images and 0 labels"),
-        ([f"{BREEDS[0]}/1.jpg"], [2], r"entry 0: label 2.0 is both 'n02085782-Japanese_spaniel' and 'n02085620-Chi"),
+        ([f"{BREEDS[0]}/1.jpg"], [2], r"entry 0: label 2 is both 'n02085782-Japanese_spaniel' and 'n02085620-Chi"),
         (["1.jpg"], [1], r"test_list.mat, entry 0: expected BREED/IMAGE and a label from 1, found '1.jpg'$"),
         (["a/1.jpg"], [0], r"expected BREED/IMAGE and a label from 1"),
-        (["d/1.jpg"], [4], r"no image has the label 3; labels must count from 1 without gaps$"),
+        (["d/1.jpg"], [4], r"no entry has the label 3; labels must count from 1 without gaps$"),
     ],
 )
-def test_lists_that_contradict(tmp_path: Path, paths: list[str], labels: list[int], told: str) -> None:
+def test_lists_that_contradict_each_other(tmp_path: Path, paths: list[str], labels: list[int], error: str) -> None:
     written(dogs(tmp_path) / "test_list.mat", paths, labels)
-    with pytest.raises(VlpromptError, match=told):
-        read_stanford_dogs(tmp_path, tmp_path / "Images", hint="Look here.")
+    with pytest.raises(DataError, match=error):
+        read_stanford_dogs(tmp_path, tmp_path / "Images")
 
 
 def test_files_that_are_damaged_or_missing(tmp_path: Path) -> None:
@@ -56,14 +56,14 @@ def test_files_that_are_damaged_or_missing(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for data in (b"", b"no matlab", whole[:200], whole[: len(whole) // 2], whole[:128] + bytes(300)):
         file.write_bytes(data)
-        told = r"train_list.mat (is not a readable .mat file: .*; get it again|has no 'file_list')"
-        with pytest.raises(VlpromptError, match=told) as caught:
-            read_stanford_dogs(tmp_path, tmp_path / "Images", hint="Look here.")
+        error = r"train_list.mat (is not a readable .mat file: .*; get it again|has no 'file_list')"
+        with pytest.raises(DataError, match=error) as caught:
+            read_stanford_dogs(tmp_path, tmp_path / "Images")
         assert "\n" not in str(caught.value)
-        assert str(caught.value).endswith("Look here.")
+        assert str(caught.value).endswith(".")
     savemat(file, {"other": np.zeros(3)})
-    with pytest.raises(VlpromptError, match=r"train_list.mat has no 'file_list'; it holds other. Look here.$"):
-        read_stanford_dogs(tmp_path, tmp_path / "Images", hint="Look here.")
+    with pytest.raises(DataError, match=r"train_list.mat has no 'file_list'; it holds other.$"):
+        read_stanford_dogs(tmp_path, tmp_path / "Images")
     file.unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*train_list.mat"):
+    with pytest.raises(DataError, match=r"missing file .*train_list.mat"):
         read_stanford_dogs(tmp_path, tmp_path / "Images")

@@ -9,9 +9,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from vlprompt.data import transforms
-from vlprompt.data.loaders import ImageBatches
-from vlprompt.data.readers import read_five_datasets
-from vlprompt.errors import VlpromptError
+from vlprompt.data.batches import image_batches
+from vlprompt.data.readers.five import read_five_datasets
+from vlprompt.data.readers.listing import DataError
 
 LABELS = {"train": [3, 0, 9, 1], "test": [9, 2]}
 PACKED = {"train": "train", "test": "t10k"}
@@ -33,7 +33,7 @@ def grey(root: Path, folder: str, base: int, packed: bool) -> None:
 
 
 def five(root: Path) -> Path:
-    """All five; the red of an image is 40 times its data set's place plus its label."""
+    """All five; the red of an image is 40 times its data set's position plus its label."""
     cifar = root / "cifar-10-batches-bin"
     cifar.mkdir(parents=True)
     rows = {split: b"".join(bytes([n]) + bytes([n] * 3072) for n in labels) for split, labels in LABELS.items()}
@@ -69,7 +69,7 @@ def test_five_domains_of_ten_classes(tmp_path: Path) -> None:
             assert image.getpixel((3, 3)) == (40 * example.domain + example.label % 10,) * 3
 
 
-def test_names_stamps_and_digests_tell_images_apart(tmp_path: Path) -> None:
+def test_names_stamps_and_digests_are_different(tmp_path: Path) -> None:
     listing = read_five_datasets(five(tmp_path))
     items = [example.item for part in listing.splits for example in part]
     assert len({listing.images.name(item) for item in items}) == len(items)
@@ -80,10 +80,10 @@ def test_names_stamps_and_digests_tell_images_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_they_make_batches(tmp_path: Path, workers: int) -> None:
+def test_batches_of_their_images(tmp_path: Path, workers: int) -> None:
     listing = read_five_datasets(five(tmp_path))
     transform = transforms.test_transform(transforms.Preprocess(16, (0.0,) * 3, (1.0,) * 3))
-    batches = ImageBatches(listing.images, listing.splits.test, transform, batch_size=100, workers=workers)
+    batches = image_batches(listing.images, listing.splits.test, transform, batch_size=100, workers=workers)
     for _ in range(2):
         (batch,) = batches.epoch(0)
         assert batch.images is not None
@@ -92,7 +92,7 @@ def test_they_make_batches(tmp_path: Path, workers: int) -> None:
     batches.close()
 
 
-def test_notmnist_may_be_packed_too(tmp_path: Path) -> None:
+def test_notmnist_may_be_idx_files(tmp_path: Path) -> None:
     folders = read_five_datasets(five(tmp_path / "folders"))
     five(tmp_path / "packed")
     (tmp_path / "packed" / "notmnist").rename(tmp_path / "gone")
@@ -105,35 +105,35 @@ def test_notmnist_may_be_packed_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "error"),
     [
-        ("cifar-10-batches-bin/data_batch_4.bin", r"missing file .*data_batch_4.bin .* Look here.$"),
-        ("mnist/t10k-labels-idx1-ubyte.gz", r"missing file .*mnist/t10k-labels-idx1-ubyte \(.* Look here.$"),
+        ("cifar-10-batches-bin/data_batch_4.bin", r"missing file .*data_batch_4.bin .*$"),
+        ("mnist/t10k-labels-idx1-ubyte.gz", r"missing file .*mnist/t10k-labels-idx1-ubyte \(.*$"),
         (
             "svhn/test_32x32.mat",
-            r"missing file .*svhn/test_32x32.mat \(its folder holds train_32x32.mat\). Look here.$",
+            r"missing file .*svhn/test_32x32.mat \(its folder holds train_32x32.mat\).$",
         ),
-        ("notmnist/Test/C/x.png", r"notmnist/Test/C has no images; it holds nothing$"),
+        ("notmnist/Test/C/x.png", r"notmnist/Test/C has no images; it holds nothing.$"),
     ],
 )
-def test_says_what_is_missing(tmp_path: Path, gone: str, told: str) -> None:
+def test_errors_name_what_is_missing(tmp_path: Path, gone: str, error: str) -> None:
     (five(tmp_path) / gone).unlink()
-    with pytest.raises(VlpromptError, match=told):
-        read_five_datasets(tmp_path, hint="Look here.")
+    with pytest.raises(DataError, match=error):
+        read_five_datasets(tmp_path)
 
 
-def test_says_what_is_damaged(tmp_path: Path) -> None:
+def test_errors_name_what_is_damaged(tmp_path: Path) -> None:
     file = five(tmp_path) / "svhn" / "train_32x32.mat"
     savemat(file, {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.ones((3, 1))})
-    told = r"train_32x32.mat is not SVHN's cropped digits: it holds \(32, 32, 3, 2\) uint8 pixels and 3 labels"
-    with pytest.raises(VlpromptError, match=told):
+    error = r"train_32x32.mat is not SVHN's cropped digits: it holds \(32, 32, 3, 2\) uint8 pixels and 3 labels"
+    with pytest.raises(DataError, match=error):
         read_five_datasets(tmp_path)
     savemat(file, {"X": np.zeros((32, 32, 3, 3), np.uint8), "y": np.full((3, 1), 4)})
     batch = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     batch.write_bytes(bytes([200]) + bytes(3072))
-    with pytest.raises(VlpromptError, match=r"test_batch.bin, record 0: label 200; there are 10 classes"):
+    with pytest.raises(DataError, match=r"test_batch.bin, record 0: label 200; there are 10 classes"):
         read_five_datasets(tmp_path)
     batch.write_bytes(bytes(3073))
     (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.full(4, 11, np.uint8))))
-    with pytest.raises(VlpromptError, match=r"train of mnist in .* has label 11; its labels go from 0 to 9$"):
+    with pytest.raises(DataError, match=r"train of mnist in .* has label 11; its labels go from 0 to 9$"):
         read_five_datasets(tmp_path)

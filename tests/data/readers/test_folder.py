@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_folder
+from vlprompt.data.readers.folder import read_folder
 from vlprompt.errors import VlpromptError, VlpromptWarning
 
 from ..conftest import Draw
@@ -27,7 +27,7 @@ def test_splits_class_folders_by_the_seed(tmp_path: Path, draw_image: Draw) -> N
     assert read_folder(root, split_seed=1).splits != listing.splits
 
 
-def test_takes_splits_that_are_there(tmp_path: Path, draw_image: Draw) -> None:
+def test_uses_existing_splits(tmp_path: Path, draw_image: Draw) -> None:
     fill(tmp_path / "Train", draw_image, {"a": 2, "b": 1})
     fill(tmp_path / "valid", draw_image, {"b": 1})
     fill(tmp_path / "test", draw_image, {"a": 1, "c": 3})
@@ -74,17 +74,17 @@ def test_follows_links(tmp_path: Path, draw_image: Draw) -> None:
     assert listing.images.open(listing.splits.train[0].item).size == (40, 30)
 
 
-def test_says_what_is_missing(tmp_path: Path) -> None:
+def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(VlpromptError, match=r"missing folder .*photos \(its folder holds nothing\)"):
         read_folder(tmp_path / "photos")
-    with pytest.raises(VlpromptError, match=r"nowhere is not there either"):
+    with pytest.raises(VlpromptError, match=r"nowhere is missing too"):
         read_folder(tmp_path / "nowhere" / "photos")
     (tmp_path / "file").touch()
     with pytest.raises(VlpromptError, match="file should be a folder"):
         read_folder(tmp_path / "file")
 
 
-def test_says_what_was_expected_and_what_is_there(tmp_path: Path, draw_image: Draw) -> None:
+def test_errors_name_the_expected_layout_and_the_contents(tmp_path: Path, draw_image: Draw) -> None:
     for i in range(8):
         draw_image(tmp_path / f"{i}.png")
     with pytest.raises(VlpromptError, match=r"<class>/<image>, found 0.png, 1.png, .*5.png, \.\.\.$"):
@@ -99,13 +99,13 @@ def test_a_class_without_images_is_an_error(tmp_path: Path, draw_image: Draw, ab
         read_folder(tmp_path)
 
 
-def test_two_names_that_sound_alike_are_warned_of(tmp_path: Path, draw_image: Draw) -> None:
+def test_names_with_the_same_words_are_warned_about(tmp_path: Path, draw_image: Draw) -> None:
     fill(tmp_path, draw_image, {"black cat": 1, "black_cat": 1})
-    with pytest.warns(VlpromptWarning, match=r"classes \[0, 1\] are all called 'black cat'"):
+    with pytest.warns(VlpromptWarning, match=r"more than once: black cat \(classes 0, 1\)"):
         read_folder(tmp_path)
 
 
-def test_a_class_that_says_nothing_is_an_error(tmp_path: Path, draw_image: Draw) -> None:
+def test_a_class_name_without_words_is_an_error(tmp_path: Path, draw_image: Draw) -> None:
     fill(tmp_path, draw_image, {"_": 1})
-    with pytest.raises(VlpromptError, match="the name of class 0 is empty"):
+    with pytest.raises(VlpromptError, match="class 0 has an empty name"):
         read_folder(tmp_path)

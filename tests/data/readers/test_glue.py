@@ -1,4 +1,4 @@
-"""GLUE, SuperGLUE, FewGLUE and our own layouts, as their descriptors say, on small made folders; damaged ones too."""
+"""GLUE, SuperGLUE, FewGLUE and our own layouts by their descriptors, on small folders, also damaged ones."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 
 from vlprompt.cloze import Template
-from vlprompt.data import Text, catalog
+from vlprompt.data import catalog
 from vlprompt.data.catalog import load_task
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
+from vlprompt.data.texts import Text
+from vlprompt.errors import VlpromptError, VlpromptWarning
 
-HEADS = {  # of the published files, shortened
+HEADS = {  # the published header lines
     "mnli": ("MNLI", "dev_matched.tsv", "index\tgenre\tsentence1\tsentence2\tlabel1\tgold_label"),
     "mrpc": ("MRPC", "dev.tsv", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"),
     "qnli": ("QNLI", "dev.tsv", "index\tquestion\tsentence\tlabel"),
     "qqp": ("QQP", "dev.tsv", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"),
 }
 LABELS = {"mnli": ("neutral", 1), "mrpc": ("1", 1), "qnli": ("not_entailment", 0), "qqp": ("0", 0)}
-WSC = {"text": "Mark told Pete lies.", "target": {"span1_text": "Mark", "span2_text": "Pete", "span1_index": 0}}
+WSC = {"text": "Mark error Pete lies.", "target": {"span1_text": "Mark", "span2_text": "Pete", "span1_index": 0}}
 LINES = {
     "boolq": ("BoolQ", {"question": "is it", "passage": "It is.", "label": True}, 1),
     "cb": ("CB", {"premise": "It rained.", "hypothesis": "It was wet", "label": "entailment"}, 2),
@@ -50,13 +51,13 @@ def loaded(name: str, root: Path) -> Task:
         return load_task(name, root)
 
 
-class _silence:  # noqa: N801 - stands where a warning is expected elsewhere
+class _silence:  # noqa: N801 - used in place of `pytest.warns`
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_json_lines_are_read_as_the_descriptor_says(name: str, tmp_path: Path) -> None:
+def test_json_lines_are_read_by_their_descriptor(name: str, tmp_path: Path) -> None:
     written(tmp_path, name)
     task = loaded(name, tmp_path)
     assert (len(task.train), len(task.test), task.test[0].label) == (1, 1, LINES[name][2])
@@ -95,17 +96,17 @@ def test_cola_has_no_header_and_rows_without_consensus_are_left_out(tmp_path: Pa
     assert len(loaded("mnli", tmp_path).train) == 1
 
 
-def test_fewglue_brings_unlabelled_texts(tmp_path: Path) -> None:
+def test_fewglue_has_unlabelled_texts(tmp_path: Path) -> None:
     place = written(tmp_path, "cb")
     bare = {"premise": "Who knows.", "hypothesis": "It", "idx": 3}
     (place / "unlabeled.jsonl").write_text(json.dumps(bare) + "\n" + json.dumps(bare | {"label": "entailment"}) + "\n")
     task = loaded("cb", tmp_path)
-    assert [example.label for example in task.unlabelled] == [-1, -1], "a label that is there is not looked at"
+    assert [example.label for example in task.unlabelled] == [-1, -1], "a label in that file is ignored"
 
 
 @pytest.mark.filterwarnings("ignore::vlprompt.errors.VlpromptWarning")
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "error"),
     [
         ({"label": "perhaps"}, r"val\.jsonl, line 1: unknown class 'perhaps'"),
         ({"label": ""}, r"val\.jsonl, line 1: no class in column 'label'"),
@@ -113,16 +114,16 @@ def test_fewglue_brings_unlabelled_texts(tmp_path: Path) -> None:
         ({"premise": None}, r"line 1: column 'premise' is missing; there are hypothesis, label"),
     ],
 )
-def test_damage_is_named_with_its_line(change: dict[str, str | None], said: str, tmp_path: Path) -> None:
+def test_errors_name_the_line(change: dict[str, str | None], error: str, tmp_path: Path) -> None:
     place = written(tmp_path, "cb")
     row = {key: value for key, value in {**LINES["cb"][1], **change}.items() if value is not None}
     (place / "val.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(VlpromptError, match=said) as caught:
+    with pytest.raises(VlpromptError, match=error) as caught:
         load_task("cb", tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files_and_folders_say_where_to_get_them(tmp_path: Path) -> None:
+def test_errors_of_missing_files_and_folders_have_the_source(tmp_path: Path) -> None:
     with pytest.raises(VlpromptError, match=r"missing folder .*CB .*SuperGLUE's CB\.zip"):
         load_task("cb", tmp_path)
     (written(tmp_path, "cb") / "val.jsonl").unlink()
@@ -133,7 +134,7 @@ def test_missing_files_and_folders_say_where_to_get_them(tmp_path: Path) -> None
 def test_texts_in_both_splits_are_warned_about(tmp_path: Path) -> None:
     place = written(tmp_path, "multiple_choice")
     (place / "train.jsonl").write_bytes((place / "test.jsonl").read_bytes())
-    with pytest.warns(VlpromptWarning, match="1 texts stand both in train and in test"):
+    with pytest.warns(VlpromptWarning, match="1 texts are both in train and in test"):
         load_task("multiple_choice", tmp_path)
 
 
@@ -143,36 +144,3 @@ def test_rows_may_offer_fewer_choices_but_two(tmp_path: Path) -> None:
     (place / "test.jsonl").write_text('{"question": "q", "choice1": "a", "label": "choice1"}\n')
     with pytest.raises(VlpromptError, match="column 'choice2' is missing"):
         load_task("multiple_choice", tmp_path)
-
-
-def test_objects_of_python_are_read_and_checked() -> None:
-    class Names:
-        names = ("bad", "good")
-
-    class Rows(list):  # as a Hugging Face data set looks
-        features = {"label": Names()}  # noqa: RUF012
-
-    rows = Rows([{"text": f"text {n}", "label": n % 2, "id": n} for n in range(20)])
-    task = Task.from_text_dataset(rows, template="{text} It was {mask}.")
-    assert (len(task.train), len(task.val), len(task.test)) == (10, 4, 6)
-    assert task.words == (("bad",), ("good",))
-    both = Task.from_text_dataset(rows, test=rows[:4], template="{text} {mask}", text_columns=["text"])
-    assert (len(both.train), len(both.test)) == (20, 4)
-    for bad, said in (
-        ({"text": "x", "label": 2}, "has label 2; there are 2 classes"),
-        ({"text": " ", "label": 1}, "no text"),
-        ({"text": "x"}, "has no column 'label'"),
-    ):
-        with pytest.raises(VlpromptError, match=said):
-            Task.from_text_dataset(Rows([bad]), template="{text} {mask}")
-    with pytest.raises(UsageError, match="does not name its classes"):
-        Task.from_text_dataset([{"text": "x", "label": 0}], template="{text} {mask}")
-
-
-def test_a_real_data_set_of_hugging_face() -> None:
-    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
-    if not hasattr(datasets, "Dataset"):
-        pytest.skip("needs Hugging Face's datasets; the folder of that name is ours")
-    made = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1]})
-    made = made.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
-    assert Task.from_text_dataset(made, test=made, template="{text} {mask}").classes == ("bad", "good")

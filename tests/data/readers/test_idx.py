@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vlprompt.data.readers.idx import read_idx, read_idx_pair
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.listing import DataError
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -26,34 +26,34 @@ def test_images_and_labels(tmp_path: Path, packed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "error"),
     [
-        (b"", r"images is no IDX file of bytes in 3 dimensions; get it again. Look here.$"),
+        (b"", r"images is no IDX file of bytes in 3 dimensions; get it again.$"),
         (idx(IMAGES)[:10], r"is no IDX file of bytes"),
         (idx(IMAGES[0]), r"is no IDX file of bytes in 3 dimensions"),
         (bytes([0, 0, 13, 3]) + idx(IMAGES)[4:], r"is no IDX file of bytes"),
-        (idx(IMAGES)[:-1], r"images is damaged: its header says 2x3x4, 23 bytes follow; get it again. Look here.$"),
-        (idx(IMAGES) + b"x", r"is damaged: its header says 2x3x4, 25 bytes follow"),
+        (idx(IMAGES)[:-1], r"images is damaged: its header gives 2x3x4, 23 bytes follow; get it again.$"),
+        (idx(IMAGES) + b"x", r"is damaged: its header gives 2x3x4, 25 bytes follow"),
     ],
 )
-def test_damaged_files(tmp_path: Path, data: bytes, told: str) -> None:
+def test_damaged_files(tmp_path: Path, data: bytes, error: str) -> None:
     (tmp_path / "images").write_bytes(data)
-    with pytest.raises(VlpromptError, match=told):
-        read_idx(tmp_path / "images", 3, "Look here.")
+    with pytest.raises(DataError, match=error):
+        read_idx(tmp_path / "images", 3)
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
     whole = gzip.compress(idx(IMAGES))
     for data in (b"no archive", whole[:-9], whole[:12] + bytes(9) + whole[21:]):
         (tmp_path / "images.gz").write_bytes(data)
-        with pytest.raises(VlpromptError, match=r"images.gz cannot be unpacked: .*; get it again. Look here.$"):
-            read_idx(tmp_path / "images.gz", 3, "Look here.")
+        with pytest.raises(DataError, match=r"images.gz cannot be unpacked: .*; get it again.$"):
+            read_idx(tmp_path / "images.gz", 3)
 
 
-def test_labels_must_go_with_the_images(tmp_path: Path) -> None:
+def test_there_must_be_as_many_labels_as_images(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(IMAGES))
-    with pytest.raises(VlpromptError, match=r"missing file .*train-labels-idx1-ubyte"):
+    with pytest.raises(DataError, match=r"missing file .*train-labels-idx1-ubyte"):
         read_idx_pair(tmp_path, "train")
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
-    with pytest.raises(VlpromptError, match=r"train-labels-idx1-ubyte has 3 labels, .*images-idx3-ubyte has 2 images"):
-        read_idx_pair(tmp_path, "train", "Look here.")
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte has 3 labels, .*images-idx3-ubyte has 2 images"):
+        read_idx_pair(tmp_path, "train")

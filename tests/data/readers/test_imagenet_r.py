@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_imagenet_r
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.data.readers.imagenet_r import read_imagenet_r
+from vlprompt.data.readers.listing import DataError
+from vlprompt.errors import UsageError
 
 WNIDS = ("n01", "n02", "n03")
 
@@ -37,15 +38,15 @@ def test_our_split_is_four_fifths_of_each_class(tmp_path: Path) -> None:
     assert names(other, 2) != names(listing, 2)
 
 
-def test_folders_as_the_ports_leave_them(tmp_path: Path) -> None:
+def test_folders_of_the_ports(tmp_path: Path) -> None:
     root = made(tmp_path, "train", "test")
     listing = read_imagenet_r(root, root / "images", "folders")
     assert [len(part) for part in listing.splits] == [30, 0, 30]
     assert names(listing, 2)[10] == ("test/n02/art_0.jpg", 1)
-    with pytest.raises(UsageError, match=r"images is split into folders already; take imagenet_r_split/folders.$"):
+    with pytest.raises(UsageError, match=r"images is split into folders already; use imagenet_r_split/folders.$"):
         read_imagenet_r(root, root / "images")
     (root / "images" / "train" / "n02").rename(root / "n02")
-    with pytest.raises(VlpromptError, match=r"images: train and test hold different class folders, such as n02$"):
+    with pytest.raises(DataError, match=r"images: train and test hold different class folders, such as n02$"):
         read_imagenet_r(root, root / "images", "folders")
 
 
@@ -64,13 +65,13 @@ def test_lists_of_coda_prompt(tmp_path: Path) -> None:
 def test_lists_that_are_damaged_or_missing(tmp_path: Path) -> None:
     root = made(tmp_path, "")
     (root / "imagenet-r_train.yaml").write_text("data:\n- n01/a.jpg\n- n09/b.jpg\n")
-    with pytest.raises(VlpromptError, match=r"imagenet-r_train.yaml, line 3: n09 is no class folder of .*images$"):
+    with pytest.raises(DataError, match=r"imagenet-r_train.yaml, line 3: n09 is no class folder of .*images$"):
         read_imagenet_r(root, root / "images", "coda")
     (root / "imagenet-r_train.yaml").write_text("data:\ntargets:\n- 1\n")
-    with pytest.raises(VlpromptError, match=r"imagenet-r_train.yaml lists no images. Look here.$"):
-        read_imagenet_r(root, root / "images", "coda", hint="Look here.")
+    with pytest.raises(DataError, match=r"imagenet-r_train.yaml lists no images.$"):
+        read_imagenet_r(root, root / "images", "coda")
     (root / "imagenet-r_train.yaml").unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*imagenet-r_train.yaml .* Look here.$"):
-        read_imagenet_r(root, root / "images", "coda", hint="Look here.")
+    with pytest.raises(DataError, match=r"missing file .*imagenet-r_train.yaml .*$"):
+        read_imagenet_r(root, root / "images", "coda")
     with pytest.raises(UsageError, match=r"unknown split of imagenet_r_split 'codas'; did you mean 'coda'"):
         read_imagenet_r(root, root / "images", "codas")

@@ -1,4 +1,4 @@
-"""LAMA's relations: facts, templates, and what is wrong with them."""
+"""LAMA's relations: facts and templates, also damaged ones."""
 
 import json
 from pathlib import Path
@@ -21,12 +21,12 @@ def root(tmp_path: Path) -> Path:
         for split, facts in FACTS.items():
             lines = [json.dumps({"sub_label": a, "obj_label": b, "uuid": 3}) for a, b in facts]
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    told = [{"relation": each, "template": "[X] works in {the} [Y] ."} for each in ("P101", "P106", "P17")]
-    (place / "relations.jsonl").write_text("\n".join(map(json.dumps, told)) + "\n")
+    error = [{"relation": each, "template": "[X] works in {the} [Y] ."} for each in ("P101", "P106", "P17")]
+    (place / "relations.jsonl").write_text("\n".join(map(json.dumps, error)) + "\n")
     return tmp_path
 
 
-def test_a_relation_is_a_task_with_a_template_of_its_own(root: Path) -> None:
+def test_a_relation_is_a_task_with_its_own_template(root: Path) -> None:
     task = load_task("lama/P106", root)
     assert task.name == "lama/P106"
     assert task.classes == ("art", "music")
@@ -37,7 +37,7 @@ def test_a_relation_is_a_task_with_a_template_of_its_own(root: Path) -> None:
     assert catalog.relations("lama", root) == ["P101", "P106"], "those that are there"
 
 
-def test_folders_may_lie_beside_the_list_and_hold_a_test_alone(root: Path) -> None:
+def test_folders_may_be_beside_the_list_and_hold_a_test_only(root: Path) -> None:
     old = root / "LAMA" / "original" / "P101"
     for part in ("train", "dev"):
         (old / f"{part}.jsonl").unlink()
@@ -46,8 +46,8 @@ def test_folders_may_lie_beside_the_list_and_hold_a_test_alone(root: Path) -> No
     assert (len(task.train), len(task.test), task.classes) == (0, 1, ("art",))
 
 
-def test_damage_is_named(root: Path) -> None:
-    with pytest.raises(UsageError, match="a relation at a time, as lama/P101"):
+def test_errors_name_what_is_wrong(root: Path) -> None:
+    with pytest.raises(UsageError, match="one relation at a time, as lama/P101"):
         load_task("lama", root)
     with pytest.raises(UsageError, match="unknown relation 'P1066'; did you mean 'P106'"):
         load_task("lama/P1066", root)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_csv
+from vlprompt.data.readers.table import read_csv
 from vlprompt.errors import UsageError, VlpromptError
 
 
@@ -23,7 +23,7 @@ def test_reads_splits_and_sorts_class_names(tmp_path: Path) -> None:
     ]
 
 
-def test_columns_root_and_delimiter_are_free(tmp_path: Path) -> None:
+def test_columns_root_and_delimiter_are_options(tmp_path: Path) -> None:
     rows = "\ufefffile;animal;fold\n1.png;a;dev\n2.png;b;training\n"
     listing = read_csv(
         table(tmp_path, rows),
@@ -44,7 +44,7 @@ def test_without_a_split_column_rows_are_split(tmp_path: Path) -> None:
     assert [len(part) for part in read_csv(table(tmp_path, rows)).splits] == [10, 4, 6]
 
 
-def test_class_names_can_be_given_and_labels_then_be_numbers(tmp_path: Path) -> None:
+def test_with_given_class_names_labels_may_be_numbers(tmp_path: Path) -> None:
     listing = read_csv(table(tmp_path, "path,label,split\n1.png,1,test\n2.png,cat,test\n"), classes=["cat", "dog"])
     assert listing.classes == ("cat", "dog")
     assert [example.label for example in listing.splits.test] == [1, 0]
@@ -54,16 +54,16 @@ def test_class_names_can_be_given_and_labels_then_be_numbers(tmp_path: Path) -> 
     ("text", "message"),
     [
         ("path,label\n1.png,a\n,b\n", "t.csv, line 3: column 'path' is empty"),
-        ("path,label\n1.png,a\n2.png\n", "t.csv, line 3: column 'label' is empty"),
+        ("path,label\n1.png,a\n2.png\n", "t.csv, line 3: 1 columns where the header has 2"),
         ("path,label,split\n1.png,a,train\n2.png,a,exam\n", "line 3: unknown split 'exam'"),
-        ("path,label,split\n1.png,a,train\n2.png,a\n", "line 3: unknown split ''"),
+        ("path,label,split\n1.png,a,train\n2.png,a\n", "line 3: 2 columns where the header has 3"),
         ('path,label\n1.png,a\n"2.png,b\n3.png,c\n', "line 4: unexpected end of data"),
         (b"path,label\n1.png,a\n2.png,\xff\n", "line 3: not UTF-8 text"),
         (b"PK\x03\x04\x00\xff", "line 1: not UTF-8 text"),
         ("path,label\n", "a header but no rows"),
     ],
 )
-def test_names_the_line_that_cannot_be_read(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(VlpromptError, match=message) as caught:
         read_csv(table(tmp_path, text))
     assert "\n" not in str(caught.value)

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from vlprompt.data.readers import read_vpt_lists
-from vlprompt.data.readers.vpt import plain_name
-from vlprompt.errors import VlpromptError
+from vlprompt.data.readers.listing import DataError
+from vlprompt.data.readers.vpt import plain_name, read_vpt_lists
 
 LISTS = {
     "train": {"001.Black_Tern/1.jpg": 4, "n01-Chihuahua/2.jpg": 9, "001.Black_Tern/3.jpg": 4},
@@ -22,7 +21,7 @@ def made(root: Path, lists: dict[str, Any]) -> Path:
     return root
 
 
-def test_classes_are_counted_and_named_by_their_folders(tmp_path: Path) -> None:
+def test_labels_count_the_classes_and_folders_name_them(tmp_path: Path) -> None:
     listing = read_vpt_lists(made(tmp_path, LISTS), tmp_path / "images")
     assert listing.classes == ("Black_Tern", "Chihuahua")
     found = [[(listing.images.name(e.item), e.label) for e in part] for part in listing.splits]
@@ -52,9 +51,9 @@ def test_names_from_folders(folder: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "own", "told"),
+    ("part", "own", "error"),
     [
-        ("train", "{", r"train.json is not readable JSON: .*; get it again. Look here.$"),
+        ("train", "{", r"train.json is not readable JSON: .*; get it again.$"),
         ("val", [], r"val.json is no list of images: expected one object of paths and class numbers$"),
         ("test", {}, r"test.json is no list of images"),
         ("val", {"a.jpg": "1"}, r"val.json: 'a.jpg' has class '1'; expected a number$"),
@@ -62,13 +61,13 @@ def test_names_from_folders(folder: str, name: str) -> None:
         ("test", {"a/1.jpg": 5}, r"test.json has class 5, which train.json has not$"),
     ],
 )
-def test_lists_that_are_damaged(tmp_path: Path, part: str, own: Any, told: str) -> None:
+def test_lists_that_are_damaged(tmp_path: Path, part: str, own: Any, error: str) -> None:
     made(tmp_path, LISTS | {part: own})
-    with pytest.raises(VlpromptError, match=told):
-        read_vpt_lists(tmp_path, tmp_path / "images", hint="Look here.")
+    with pytest.raises(DataError, match=error):
+        read_vpt_lists(tmp_path, tmp_path / "images")
 
 
 def test_a_list_that_is_missing(tmp_path: Path) -> None:
     (made(tmp_path, LISTS) / "val.json").unlink()
-    with pytest.raises(VlpromptError, match=r"missing file .*val.json \(its folder holds images, test.json"):
+    with pytest.raises(DataError, match=r"missing file .*val.json \(its folder holds images, test.json"):
         read_vpt_lists(tmp_path, tmp_path / "images")

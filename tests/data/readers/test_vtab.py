@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from vlprompt.data.readers import read_vtab
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.data.readers.listing import DataError
+from vlprompt.data.readers.vtab import read_vtab
+from vlprompt.errors import UsageError
 
 LISTS = {
     "train800": "images/train/a b.png 0\nimages/train/2.png 2\n",
@@ -20,7 +21,7 @@ def kitti(root: Path, **more: str) -> Path:
     return root
 
 
-def test_settings_are_chosen_on_800_and_200(tmp_path: Path) -> None:
+def test_800_training_and_200_validation_images(tmp_path: Path) -> None:
     listing = read_vtab(kitti(tmp_path), "kitti", 3)
     assert listing.classes == ("class 0", "class 1", "class 2")
     found = [[(listing.images.name(e.item), e.label) for e in part] for part in listing.splits]
@@ -28,7 +29,7 @@ def test_settings_are_chosen_on_800_and_200(tmp_path: Path) -> None:
     assert found[1:] == [[("images/val/3.png", 1)], [("images/test/4.png", 2)]]
 
 
-def test_the_final_training_has_both(tmp_path: Path) -> None:
+def test_final_training_uses_both(tmp_path: Path) -> None:
     kitti(tmp_path)
     tuning, final = (read_vtab(tmp_path, part, 3) for part in ("kitti", "kitti-final"))
     assert final.splits.train == tuning.splits.train + tuning.splits.val
@@ -36,15 +37,15 @@ def test_the_final_training_has_both(tmp_path: Path) -> None:
     assert final.splits.test == tuning.splits.test
 
 
-def test_classes_are_named_where_names_are_there(tmp_path: Path) -> None:
+def test_class_names_are_read_if_there_are_some(tmp_path: Path) -> None:
     (kitti(tmp_path) / "kitti" / "classnames.txt").write_text("near\nfar\n\nvery far\n")
     assert read_vtab(tmp_path, "kitti", 3).classes == ("near", "far", "very far")
-    with pytest.raises(VlpromptError, match=r"classnames.txt names 3 classes, the task has 4$"):
+    with pytest.raises(DataError, match=r"classnames.txt names 3 classes, the task has 4$"):
         read_vtab(tmp_path, "kitti", 4)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "error"),
     [
         ("images/5.png", r"test.txt, line 1: expected a path and a label, found 'images/5.png'$"),
         ("images/5.png 3", r"test.txt, line 1: label '3'; labels go from 0 to 2$"),
@@ -53,17 +54,17 @@ def test_classes_are_named_where_names_are_there(tmp_path: Path) -> None:
         ("", r"test.txt lists no images$"),
     ],
 )
-def test_lists_that_are_damaged(tmp_path: Path, line: str, told: str) -> None:
-    with pytest.raises(VlpromptError, match=told):
+def test_lists_that_are_damaged(tmp_path: Path, line: str, error: str) -> None:
+    with pytest.raises(DataError, match=error):
         read_vtab(kitti(tmp_path, test=line), "kitti", 3)
 
 
-def test_says_what_is_missing(tmp_path: Path) -> None:
+def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     (kitti(tmp_path) / "kitti" / "val200.txt").unlink()
     assert len(read_vtab(tmp_path, "kitti-final", 3).splits.train) == 3
-    with pytest.raises(VlpromptError, match=r"missing file .*kitti/val200.txt \(its folder holds .*\). Look here.$"):
-        read_vtab(tmp_path, "kitti", 3, hint="Look here.")
-    with pytest.raises(VlpromptError, match=r"missing folder .*/svhn \(its folder holds kitti\)"):
+    with pytest.raises(DataError, match=r"missing file .*kitti/val200.txt \(its folder holds .*\).$"):
+        read_vtab(tmp_path, "kitti", 3)
+    with pytest.raises(DataError, match=r"missing folder .*/svhn \(its folder holds kitti\)"):
         read_vtab(tmp_path, "svhn", 10)
     with pytest.raises(UsageError, match=r"^'vtab' is no task of VTAB-1k; name one, as vtab/cifar or"):
         read_vtab(tmp_path, "", 3)

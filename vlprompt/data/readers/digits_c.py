@@ -1,7 +1,7 @@
 """The handwritten digits with a corrupted test split: noise, blur, low contrast or rotation, in five severities.
 
-What is learned from is clean, as where a model meets at test time what it was not trained for. An image's corruption is
-drawn from its own stream, the same at every severity: more severe is more of the same.
+The training images are clean: the test images are a shift that a model was not trained for. An image's corruption has
+its own random generator, the same at every severity, so that a higher severity is more of the same corruption.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ def read_corrupted_digits(split: Path | Traversable, which: str = "") -> Listing
 
     Args:
         split: As for `read_digits`.
-        which: A corruption, with its severity if it is not 3: "noise", "blur-5"; "mixed" (or nothing) takes the four in
+        which: A corruption, with its severity if it is not 3: "noise", "blur-5"; "mixed" (or nothing) uses the four in
             turn.
 
     Raises:
-        UsageError: There is no such corruption or severity.
+        UsageError: The corruption or severity is unknown.
     """
     name, _, level = which.partition("-")
     name = name or MIXED
@@ -42,38 +42,34 @@ def read_corrupted_digits(split: Path | Traversable, which: str = "") -> Listing
         raise UsageError(f"severity {level!r} of digits-c/{name} is not known; it goes from 1 to {SEVERITIES}.")
     listing = read_digits(split)
     turns = list(CORRUPTIONS) if name == MIXED else [name]
-    tested = {int(str(example.item)) for example in listing.splits.test}
+    test = {int(str(example.item)) for example in listing.splits.test}
     images = []
     for position in range(sum(map(len, listing.splits))):
         image = listing.images.open(position).convert("L")
-        if position in tested:
+        if position in test:
             image = corrupted(image, turns[position % len(turns)], severity, position)
         images.append((image,))
     return replace(listing, images=Indexed(images))
 
 
 def corrupted(image: Image.Image, name: str, severity: int, seed: int) -> Image.Image:
-    """One grey image under a corruption of CORRUPTIONS, severity 1 to 5."""
-    draw = np.random.default_rng([seed, list(CORRUPTIONS).index(name)])
+    """Apply a corruption of CORRUPTIONS, severity 1 to 5, to a grey image."""
+    rng = np.random.default_rng([seed, list(CORRUPTIONS).index(name)])
     corrupt, amounts = CORRUPTIONS[name]
-    return corrupt(image, amounts[severity - 1], draw)
+    return corrupt(image, amounts[severity - 1], rng)
 
 
-def _noise(image: Image.Image, deviation: float, draw: np.random.Generator) -> Image.Image:
-    return _grey(np.asarray(image) + deviation * draw.standard_normal((image.height, image.width)))
-
-
-def _blur(image: Image.Image, radius: float, draw: np.random.Generator) -> Image.Image:  # noqa: ARG001
-    return image.filter(ImageFilter.GaussianBlur(radius))
-
-
-def _contrast(image: Image.Image, share: float, draw: np.random.Generator) -> Image.Image:  # noqa: ARG001
+def _contrast(image: Image.Image, share: float) -> Image.Image:
     pixels = np.asarray(image, np.float64)
     return _grey(pixels.mean() + share * (pixels - pixels.mean()))
 
 
-def _rotation(image: Image.Image, degrees: float, draw: np.random.Generator) -> Image.Image:
-    return image.rotate(degrees if draw.random() < 0.5 else -degrees, resample=Image.Resampling.BICUBIC)
+def _noise(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
+    return _grey(np.asarray(image) + deviation * rng.standard_normal((image.height, image.width)))
+
+
+def _rotation(image: Image.Image, degrees: float, rng: np.random.Generator) -> Image.Image:
+    return image.rotate(degrees if rng.random() < 0.5 else -degrees, resample=Image.Resampling.BICUBIC)
 
 
 def _grey(pixels: np.ndarray) -> Image.Image:
@@ -83,7 +79,7 @@ def _grey(pixels: np.ndarray) -> Image.Image:
 Corrupt = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 CORRUPTIONS: dict[str, tuple[Corrupt, tuple[float, ...]]] = {
     "noise": (_noise, (20, 40, 60, 80, 110)),  # standard deviation, of 255
-    "blur": (_blur, (0.4, 0.6, 0.8, 1.0, 1.3)),  # radius in pixels, of 8
-    "contrast": (_contrast, (0.5, 0.35, 0.25, 0.15, 0.08)),  # of the distance from the mean grey
+    "blur": (lambda image, radius, _: image.filter(ImageFilter.GaussianBlur(radius)), (0.4, 0.6, 0.8, 1.0, 1.3)),
+    "contrast": (lambda image, share, _: _contrast(image, share), (0.5, 0.35, 0.25, 0.15, 0.08)),
     "rotation": (_rotation, (10, 20, 30, 40, 55)),  # degrees, either way
 }

@@ -1,15 +1,19 @@
-"""What a reader returns, and the checks that all readers share."""
+"""The result of a reader, and the checks that readers share."""
 
+import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vlprompt.data.images import Example, Images, Item, is_image_name
 from vlprompt.data.splits import TEST_SHARE, VAL_SHARE, split_by_seed
-from vlprompt.errors import VlpromptError, warn
+from vlprompt.errors import VlpromptError
+
+
+class DataError(VlpromptError):
+    """A data set on the disk is incomplete or damaged; the catalogue adds where to get it."""
 
 
 class Splits(NamedTuple):
@@ -26,12 +30,12 @@ class Listing:
 
     Attributes:
         classes: Class names by label.
-        images: What opens the items.
+        images: Opens the items.
         splits: The examples.
-        test_name: What the test split is.
+        test_name: What the test split is, see `Task.test_name`.
         domains: Domain names by number.
-        unlabelled: Examples without labels to learn from besides.
-        templates: Of its own, in place of the descriptor's.
+        unlabelled: Further examples, without labels.
+        templates: The data set's own templates, which replace the descriptor's.
     """
 
     classes: tuple[str, ...]
@@ -43,70 +47,71 @@ class Listing:
     templates: tuple[str, ...] = ()
 
 
-def check_classes(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """The names as a tuple; an error where one is empty, a warning where two give the same prompt ("_" is a space)."""
-    if not names:
-        raise VlpromptError(f"{where} has no classes")
-    spoken = [name.replace("_", " ").strip() for name in names]
-    for label, name in enumerate(spoken):
-        if not name:
-            raise VlpromptError(f"{where}: the name of class {label} is empty; give every class a name")
-    twice = [name for name, count in Counter(spoken).items() if count > 1]
-    if twice:
-        labels = [label for label, name in enumerate(spoken) if name == twice[0]]
-        warn(f"{where}: classes {labels} are all called {twice[0]!r}; no prompt can tell them apart by name")
-    return tuple(names)
+class LabelNames(dict[int, str]):
+    """Class names by label, collected while a list is read."""
+
+    def add(self, label: int, name: str, where: str) -> None:
+        """Record the name of a label; DataError where the label has another name already."""
+        if self.setdefault(label, name) != name:
+            raise DataError(f"{where}: label {label} is both {self[label]!r} and {name!r}")
+
+    def in_order(self, source: str, first: int = 0) -> list[str]:
+        """The names by label, counted from `first`; DataError where a label has no name."""
+        gaps = [label for label in range(first, max(self, default=first - 1) + 1) if label not in self]
+        if gaps:
+            raise DataError(f"{source}: no entry has the label {gaps[0]}; labels must count from {first} without gaps")
+        return [self[label] for label in sorted(self)]
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, hidden ones left out; links are followed."""
+    """Names of the folders in a folder, sorted, without hidden ones; links are followed."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """The image files of one folder, sorted by name, hidden files left out; no file is opened or even looked at."""
+    """The image files of one folder, sorted by name, without hidden ones; no file is opened."""
     yield from (folder / name for name in sorted(_names(folder)) if is_image_name(name))
 
 
 def images_below(folder: Path) -> list[Path]:
     """The image files of a folder and of the folders in it, in the order of their paths."""
-    found = list(images_in(folder))
+    paths = list(images_in(folder))
     for name in subfolders(folder):
-        found += images_below(folder / name)
-    return found
+        paths += images_below(folder / name)
+    return paths
 
 
-def what_is_there(folder: Path) -> str:
-    """The first names in a folder, for an error that says what was found in place of what was expected."""
+def contents(folder: Path) -> str:
+    """The first names in a folder, for an error message."""
     names = sorted(name for name in _names(folder) if not name.startswith("."))
     return (", ".join(names[:6]) + (", ..." if len(names) > 6 else "")) or "nothing"
 
 
-def need_folder(folder: Path, hint: str = "") -> Path:
-    """The folder, or an error that names the first missing part of its path."""
-    return _need(folder, folder.is_dir(), "folder", hint)
+def need_images(folder: Path) -> list[Path]:
+    """The image files of one folder, sorted by name; DataError where it is missing or has none."""
+    paths = list(images_in(need_folder(folder)))
+    if not paths:
+        raise DataError(f"{folder} has no images; it holds {contents(folder)}.")
+    return paths
 
 
-def need_file(file: Path, hint: str = "") -> Path:
-    """The file, or an error that names it and the folder it should be in."""
-    return _need(file, file.is_file(), "file", hint)
+def need_folder(folder: Path) -> Path:
+    """The folder; DataError with the contents of its parent if it is missing."""
+    return _need(folder, folder.is_dir(), "folder")
 
 
-def _names(folder: Path) -> list[str]:
-    """The names in a folder, as the disk has them; a path object each would be slow for a million files."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+def need_file(file: Path) -> Path:
+    """The file; DataError with the contents of its folder if it is missing."""
+    return _need(file, file.is_file(), "file")
 
 
-def _need(path: Path, found: bool, kind: str, hint: str) -> Path:
-    if found:
-        return path
-    if path.exists():
-        raise VlpromptError(f"{path} should be a {kind}. {hint}".strip())
-    parent = path.parent
-    state = f"its folder holds {what_is_there(parent)}" if parent.is_dir() else f"{parent} is not there either"
-    raise VlpromptError(f"missing {kind} {path} ({state}). {hint}".strip())
+def read_json(file: Path) -> Any:
+    """The contents of a JSON file; DataError if it is missing or damaged."""
+    try:
+        return json.loads(need_file(file).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is not readable JSON: {error}; get it again.") from error
 
 
 def split_groups(
@@ -116,22 +121,37 @@ def split_groups(
     test_share: float = TEST_SHARE,
     val_share: float = VAL_SHARE,
 ) -> Splits:
-    """Train, val and test for data that has no split of its own, by `splits.split_by_seed`.
+    """Train, val and test for data without a split, by `splits.split_by_seed`.
 
     Args:
         groups: The items of each class; labels count the classes in this order.
         seed: Seed of the split.
-        test_share: How much of each class is for testing.
-        val_share: How much is for validation.
+        test_share: Share of each class for testing.
+        val_share: Share of each class for validation.
     """
     parts = split_by_seed(groups, seed, test_share=test_share, val_share=val_share)
-    return Splits(
-        *(
-            tuple(
-                Example(groups[name][position], label)
-                for label, name in enumerate(groups)
-                for position in parts[name][number]
-            )
-            for number in range(3)
+    splits = (
+        tuple(
+            Example(groups[name][position], label)
+            for label, name in enumerate(groups)
+            for position in parts[name][number]
         )
+        for number in range(3)
     )
+    return Splits(*splits)
+
+
+def _names(folder: Path) -> list[str]:
+    """All names in a folder, unsorted; strings, because a path object each would be slow for a million files."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _need(path: Path, exists: bool, kind: str) -> Path:
+    if exists:
+        return path
+    if path.exists():
+        raise DataError(f"{path} should be a {kind}.")
+    parent = path.parent
+    state = f"its folder holds {contents(parent)}" if parent.is_dir() else f"{parent} is missing too"
+    raise DataError(f"missing {kind} {path} ({state}).")

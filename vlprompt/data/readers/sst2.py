@@ -1,25 +1,25 @@
-"""SST-2 as Kim (2014) split it: sentences of film reviews, negative or positive."""
+"""SST-2 with the split of Kim (2014): sentences of film reviews, negative or positive."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlprompt.data.images import Example, Files
-from vlprompt.data.readers.listing import Listing, Splits, need_file, need_folder
-from vlprompt.data.readers.table import lines
+from vlprompt.data.readers.listing import DataError, Listing, Splits, need_folder
+from vlprompt.data.readers.text_files import pairs
 from vlprompt.data.texts import Text
-from vlprompt.errors import VlpromptError
 
 
-def read_sst2(folder: Path, classes: Sequence[str], *, hint: str = "") -> Listing:
-    """Read stsa.binary.train, .dev and .test, a line "LABEL sentence" each."""
-    splits = []
-    for part in ("train", "dev", "test"):
-        file = need_file(need_folder(folder, hint) / f"stsa.binary.{part}", hint)
-        rows = []
-        for number, line in enumerate(lines(file), start=1):
-            label, _, sentence = line.strip().partition(" ")
-            if not sentence or label not in ("0", "1"):
-                raise VlpromptError(f"{file}, line {number}: not a label, 0 or 1, and a sentence")
-            rows.append(Example(Text.of(text=sentence), int(label)))
-        splits.append(tuple(rows))
+def read_sst2(folder: Path, classes: Sequence[str]) -> Listing:
+    """Read stsa.binary.train, .dev and .test, a line "LABEL sentence" each; DataError where a line has another form."""
+    need_folder(folder)
+    splits = (_examples(folder / f"stsa.binary.{part}") for part in ("train", "dev", "test"))
     return Listing(tuple(classes), Files(), Splits(*splits))
+
+
+def _examples(file: Path) -> tuple[Example, ...]:
+    examples = []
+    for where, label, sentence in pairs(file, "a label, 0 or 1,", "a sentence"):
+        if label not in ("0", "1"):
+            raise DataError(f"{where}: expected a label, 0 or 1, and a sentence, found label {label!r}")
+        examples.append(Example(Text.of(text=sentence), int(label)))
+    return tuple(examples)

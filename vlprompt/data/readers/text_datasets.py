@@ -1,12 +1,14 @@
-"""Data sets of texts that are Python objects already: Hugging Face's, or lists of dictionaries."""
+"""Data sets of texts that are Python objects: Hugging Face's, or lists of dictionaries."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from vlprompt.data.images import Example, Files
-from vlprompt.data.readers.arrays import class_names
-from vlprompt.data.readers.listing import Listing, Splits, check_classes
-from vlprompt.data.readers.texts import split_texts
+from vlprompt.data.classes import check_classes
+from vlprompt.data.images import Files
+from vlprompt.data.readers.image_datasets import class_names
+from vlprompt.data.readers.listing import Listing, Splits
+from vlprompt.data.readers.texts import examples_of, split_texts
+from vlprompt.data.splits import SPLITS
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError
 
@@ -24,32 +26,34 @@ def read_text_dataset(
     """Read data sets whose rows are {"text": ..., "label": number}.
 
     Args:
-        train: Rows to train on; on their own they are split by a seeded rule.
-        val: Rows to choose settings on.
-        test: Rows to test on.
+        train: Training rows; without val and test they are split by a seed.
+        val: Rows for choosing settings.
+        test: Test rows.
         text_columns: Columns that are texts; without them all whose values are text.
         label_column: Column of class numbers, -1 where unknown.
         classes: Class names by label; without them the data set's own (the label's `names`).
-        split_seed: Seed of the split that is made where only `train` is given.
+        split_seed: Seed of the split where only `train` is given.
 
     Raises:
-        UsageError: No class names were given and the data set has none, or there is no such column.
-        VlpromptError: A label that is not a number of a class, or a row without text.
+        UsageError: No class names were given and the data set has none, or a column is missing.
+        VlpromptError: A label is not a number of a class, or a row has no text.
     """
     names = check_classes(list(classes) or class_names(train, label_column), "the data set")
-    parts = {"train": train, "val": val, "test": test}
     rows = {
-        name: [_row(f"example {number} of {name}", each, text_columns, label_column, len(names))
-               for number, each in enumerate(part)]
-        for name, part in parts.items() if part is not None
-    }  # fmt: skip
+        name: [
+            _row(f"example {number} of {name}", row, text_columns, label_column, len(names))
+            for number, row in enumerate(part)
+        ]
+        for name, part in zip(SPLITS, (train, val, test), strict=True)
+        if part is not None
+    }
     if len(rows) == 1:
         return Listing(names, Files(), split_texts(rows["train"], names, split_seed))
-    return Listing(names, Files(), Splits(*(tuple(Example(*row) for row in rows.get(name, ())) for name in parts)))
+    return Listing(names, Files(), Splits(*(examples_of(rows.get(name, ())) for name in SPLITS)))
 
 
 def _row(where: str, row: Any, columns: Sequence[str], label_column: str, classes: int) -> tuple[Text, int]:
-    own = list(columns) or [name for name, held in row.items() if isinstance(held, str) and name != label_column]
+    own = list(columns) or [name for name, value in row.items() if isinstance(value, str) and name != label_column]
     for name in (*own, label_column):
         if name not in row:
             raise UsageError(f"{where} has no column {name!r}; its columns are: {', '.join(row)}")

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlprompt.data.classes import check_classes
 from vlprompt.data.images import Example, Files
-from vlprompt.data.readers.folder import SPLITS
-from vlprompt.data.readers.listing import Listing, Splits, check_classes, need_file, split_groups
-from vlprompt.data.readers.table import lines
+from vlprompt.data.readers.folder import SPLIT_NAMES
+from vlprompt.data.readers.listing import DataError, Listing, Splits, need_file, split_groups
+from vlprompt.data.readers.text_files import label_numbers, lines, table_rows
+from vlprompt.data.splits import SPLITS
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown
 
@@ -24,26 +26,25 @@ def read_texts(
     classes: Sequence[str] = (),
     split_seed: int = 0,
 ) -> Listing:
-    """Read rows of named fields, one of them the class.
+    """Read rows of named fields, one of which is the class.
 
     Args:
-        path: A file (.csv or .tsv with a header, .jsonl), which is split by a seeded rule; or a folder with files
-            called train, val (or dev) and test.
+        path: A file (.csv or .tsv with a header, .jsonl), which is split by a seed; or a folder with files called
+            train, val (or dev) and test.
         text_columns: Columns that are texts; without them all but the label's.
-        label_column: Column of class names; with `classes`, numbers count into them. A row may leave it out in test.
+        label_column: Column of class names; with `classes`, numbers are labels. A row of test may leave it out.
         classes: Class names by label; without them, all names that occur, sorted.
-        split_seed: Seed of the split that is made where there is one file.
+        split_seed: Seed of the split where there is one file.
 
     Raises:
         VlpromptError: With the line that cannot be read.
-        UsageError: A column that is not there, or a file of another kind.
+        UsageError: A column is missing, or a file has another format.
     """
     path = Path(path).expanduser()
     files = _split_files(path) if path.is_dir() else {"": need_file(path)}
     rows = {split: list(_rows(file, text_columns, label_column)) for split, file in files.items()}
     names = check_classes(list(classes) or sorted({c for own in rows.values() for _, _, c in own if c}), str(path))
-    number = {str(label): label for label in range(len(names))} if classes else {}
-    number |= {name: label for label, name in enumerate(names)} | {"": -1}
+    number = label_numbers(names, numbers=bool(classes)) | {"": -1}
     for split, own in rows.items():
         for where, _, label in own:
             if not label and split in ("train", "val"):
@@ -53,30 +54,26 @@ def read_texts(
     if "" in rows:
         labelled = [(text, number[label]) for _, text, label in rows[""]]
         return Listing(names, Files(), split_texts(labelled, names, split_seed))
-    splits = (tuple(Example(text, number[label]) for _, text, label in rows.get(part, ())) for part in SPLITS)
+    splits = (tuple(Example(text, number[label]) for _, text, label in rows.get(split, ())) for split in SPLITS)
     return Listing(names, Files(), Splits(*splits))
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """The file of each split in a folder.
-
-    Raises:
-        UsageError: There is none for train and none for test.
-    """
-    found = {
+    """The file of each split in a folder; UsageError where there is none."""
+    files = {
         split: folder / (name + suffix)
-        for split, names in SPLITS.items()
+        for split, names in SPLIT_NAMES.items()
         for suffix in reversed(SUFFIXES)
         for name in reversed(names)
         if (folder / (name + suffix)).is_file()
     }
-    if not found:
+    if not files:
         raise UsageError(f"{folder} holds no train or test file of the kinds {', '.join(SUFFIXES)}.")
-    return found
+    return files
 
 
 def _rows(file: Path, columns: Sequence[str], label_column: str) -> Iterator[tuple[str, Text, str]]:
-    """Where each row is, its text, and its label ("" where it has none)."""
+    """File and line of each row, its text, and its label ("" where it has none)."""
     for number, row in records(file):
         where = f"{file}, line {number}"
         own = list(columns) or [name for name in row if name not in (label_column, "idx")]
@@ -96,25 +93,17 @@ def records(file: Path, header: Sequence[str] = ()) -> Iterator[tuple[int, dict[
         header: Names of the columns of a table without a header line.
 
     Raises:
-        VlpromptError: With the line that cannot be read.
-        UsageError: A file of another kind.
+        DataError: With the line that cannot be read.
+        UsageError: The file has another format.
     """
     suffix = file.suffix.lower()
+    if suffix == ".jsonl":
+        return _json_lines(file)
     if suffix not in SUFFIXES:
         raise UsageError(f"{file} is not of the kinds {', '.join(SUFFIXES)}.")
-    if suffix == ".jsonl":
-        yield from _json_lines(file)
-        return
-    # GLUE's TSV files hold lone quotation marks.
+    # GLUE's TSV files contain single quotation marks.
     style: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {"strict": True}
-    reader = csv.DictReader(lines(file), fieldnames=list(header) or None, **style)
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise VlpromptError(f"{file}, line {reader.line_num}: it has not as many columns as the header")
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise VlpromptError(f"{file}, line {reader.line_num}: {error}") from error
+    return table_rows(file, header=header, **style)
 
 
 def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -124,24 +113,19 @@ def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise VlpromptError(f"{file}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
+            raise DataError(f"{file}, line {number}: not JSON ({error.msg}, column {error.colno})") from error
         if not isinstance(row, dict):
-            raise VlpromptError(f"{file}, line {number}: not a JSON object")
+            raise DataError(f"{file}, line {number}: not a JSON object")
         yield number, dict(_flat(row))
 
 
-def _flat(row: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """The fields of an object and of those inside it, whose names follow that of their own: target_span1_text."""
+def _flat(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The fields of an object; those of an object inside it have its name in front: target_span1_text."""
     for name, value in row.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}_")
+            yield from _flat(value, f"{prefix}{name}_")
         else:
-            yield above + name, _plain(value)
-
-
-def _plain(value: object) -> str:
-    """A JSON value as text; true and false as data sets write them."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield prefix + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def examples_of(rows: Sequence[tuple[Text, int]]) -> tuple[Example, ...]:
@@ -150,7 +134,7 @@ def examples_of(rows: Sequence[tuple[Text, int]]) -> tuple[Example, ...]:
 
 
 def split_texts(rows: Sequence[tuple[Text, int]], names: Sequence[str], seed: int) -> Splits:
-    """Train, val and test by the rule that all data without a split of its own has; unlabelled rows go to test."""
+    """Train, val and test by a seed, as for all data without a split; unlabelled rows are for test."""
     by_label = {name: [text for text, own in rows if own == label] for label, name in enumerate(names)}
-    made = split_groups(by_label, seed)
-    return made._replace(test=made.test + examples_of([row for row in rows if row[1] < 0]))
+    splits = split_groups(by_label, seed)
+    return splits._replace(test=splits.test + examples_of([row for row in rows if row[1] < 0]))

@@ -1,0 +1,1 @@
+"""What the benchmarks share: models, class names, baselines, timing, records and tables."""

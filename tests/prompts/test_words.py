@@ -1,0 +1,54 @@
+"""The start of a learned context: words or noise."""
+
+import open_clip
+import pytest
+import torch
+
+from vlprompt.backbones.clip import Clip
+from vlprompt.backbones.tokens import Tokenizer
+from vlprompt.data.transforms import Preprocess
+from vlprompt.errors import UsageError
+from vlprompt.prompts.words import from_words, start_context
+from vlprompt.randomness import normal
+
+RAW = open_clip.SimpleTokenizer(context_length=20)
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def clip(request: pytest.FixtureRequest) -> Clip:
+    """A small random model in both precisions."""
+    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 16, "layers": 1, "width": 16, "head_width": 16, "patch_size": 8}
+    model = open_clip.CLIP(8, vision, text)
+    return Clip(model, Tokenizer(RAW, 20), Preprocess(16, (0.5,) * 3, (0.5,) * 3), precision=request.param)
+
+
+@pytest.mark.parametrize("words", ["a photo of a", "a_photo_of_a", "a xylophonist's", "St."])
+def test_words_become_one_vector_per_token(clip: Clip, words: str) -> None:
+    ids = RAW.encode(words.replace("_", " "))
+    start = from_words(clip, words)
+    assert start.dtype is torch.float32
+    assert torch.equal(start, clip.token_embedding.weight[ids].float())
+    assert len(start) == len(ids)
+
+
+def test_the_vectors_are_a_copy(clip: Clip) -> None:
+    start = from_words(clip, "a photo")
+    before = clip.token_embedding.weight.clone()
+    torch.nn.Parameter(start).data.add_(1)
+    assert torch.equal(clip.token_embedding.weight, before)
+
+
+def test_no_words(clip: Clip) -> None:
+    for words in ("", "  ", "_"):
+        with pytest.raises(UsageError, match="no words to start from"):
+            from_words(clip, words)
+
+
+def test_a_context_starts_from_words_repeated_for_each_class_or_from_noise(clip: Clip) -> None:
+    words = from_words(clip, "a photo of a")
+    assert torch.equal(start_context(clip, "a photo of a", 16, seed=1), words)
+    each = start_context(clip, "a photo of a", 3, 16, seed=1)
+    assert each.shape == (3, 4, 16)
+    assert all(torch.equal(context, words) for context in each)
+    assert torch.equal(start_context(clip, "", 3, 5, seed=1), normal(3, 5, 16, seed=1))

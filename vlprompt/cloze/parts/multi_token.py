@@ -1,0 +1,116 @@
+"""Label words of several pieces: log-probabilities from several blanks of a masked model, exact ones of other models.
+
+A masked model has no probability of a word of n pieces. PET (Schick and Schuetze, NAACL 2021, arXiv:2009.07118) writes
+n blanks, fills them one after another, each time with the piece that is most probable ("masks"), and multiplies. For
+speed, its training writes as many blanks as the longest word has pieces, reads all at once and requires a margin
+between the means over pieces (a hinge loss). The authors' code (pet/task_helpers.py) fills one text at a time; here a
+batch is filled at once, each text in its own order. Theirs takes those means over a whole batch, which mixes its texts;
+ours are over each text, which is the same for a batch of one.
+
+Causal models and decoders have the probability: sum_t log p(v_t | text, v_<t).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vlprompt.backbones.lm import LanguageModel
+from vlprompt.backbones.lm_inputs import Sequences, SoftPrompt
+from vlprompt.backbones.lm_scoring import log_probs
+from vlprompt.cloze.parts.rendering import Renderer
+from vlprompt.cloze.parts.verbalizer import LEFT_TO_RIGHT, Pieces
+
+Examples = Sequence[Mapping[str, str]]
+Word = Sequence[int]
+
+
+class BlankFilling:
+    """Words in as many blanks as they have pieces.
+
+    Args:
+        render: Makes a renderer with a number of blanks.
+        words: W words, as pieces.
+        pieces: "masks", "masks_ltr" or "masks_parallel", the order in which blanks are filled.
+    """
+
+    def __init__(self, render: Callable[[int], Renderer], words: Sequence[Word], pieces: Pieces) -> None:
+        self.words, self.pieces = words, pieces
+        self._renderers = {count: render(count) for count in sorted({len(word) for word in words})}
+
+    def __call__(self, lm: LanguageModel, examples: Examples, prompt: SoftPrompt) -> Tensor:
+        """Log-probabilities (B, W), each word in a row with one blank for each of its pieces."""
+        texts = {count: renderer(examples) for count, renderer in self._renderers.items()}
+        return torch.stack([self._word(lm, texts[len(word)], word, prompt) for word in self.words], dim=1)
+
+    def means(self, lm: LanguageModel, examples: Examples, prompt: SoftPrompt) -> Tensor:
+        """Mean log-probabilities (B, W) of pieces in as many blanks as the longest word has, all read at once."""
+        texts = self._renderers[max(self._renderers)](examples)
+        return torch.stack([_all_blanks(lm, texts, word, prompt).mean(1) for word in self.words], dim=1)
+
+    def _word(self, lm: LanguageModel, texts: Sequences, word: Word, prompt: SoftPrompt) -> Tensor:
+        """(B,) the log-probability of a word of n pieces, one blank after another; the texts have n blanks."""
+        if self.pieces == "masks_parallel":
+            return _all_blanks(lm, texts, word, prompt).sum(1)
+        rows, ids = torch.arange(len(texts), device=texts.ids.device), torch.tensor(word, device=texts.ids.device)
+        left = torch.ones(len(texts), len(word), dtype=torch.bool, device=texts.ids.device)
+        total = torch.zeros(len(texts), device=texts.ids.device)
+        for _ in word:
+            scores = _all_blanks(lm, texts, word, prompt)  # (B, n)
+            order = scores if self.pieces == "masks" else -torch.arange(len(word)).to(scores).expand_as(scores)
+            chosen = order.masked_fill(~left, -torch.inf).argmax(1)  # (B,)
+            total = total + scores[rows, chosen]
+            left[rows, chosen] = False
+            filled = texts.ids.clone()
+            filled[rows, texts.read + chosen] = ids[chosen]
+            texts = replace(texts, ids=filled)
+        return total
+
+
+class LeftToRight:
+    """Words as a causal model or a decoder generates them.
+
+    Args:
+        render: Makes the renderer.
+        words: W words, as pieces.
+        pieces: "left_to_right", or "left_to_right_mean" to divide by the number of pieces.
+    """
+
+    def __init__(self, render: Callable[[int], Renderer], words: Sequence[Word], pieces: Pieces) -> None:
+        self.words, self._renderer = words, render(1)
+        self._mean = pieces == "left_to_right_mean"
+        starts = {tuple(word[:-1]) for word in words}
+        self._chains = [one for one in sorted(starts) if not any(_extends(other, one) for other in starts)]
+
+    def __call__(self, lm: LanguageModel, examples: Examples, prompt: SoftPrompt) -> Tensor:
+        """Log-probabilities (B, W); words that start with the same pieces share a run of the model."""
+        texts, scores = self._renderer(examples), {}
+        for chain in self._chains:
+            every = log_probs(lm, texts, len(chain) + 1, prompt, chain)  # (B, n, V)
+            for number, word in enumerate(self.words):
+                if tuple(word[:-1]) == chain[: len(word) - 1]:
+                    own = every[:, range(len(word)), list(word)]  # (B, n)
+                    scores[number] = own.mean(1) if self._mean else own.sum(1)
+        return torch.stack([scores[number] for number in range(len(self.words))], dim=1)
+
+
+def word_scorer(render: Callable[[int], Renderer], words: Sequence[Word], pieces: Pieces) -> BlankFilling | LeftToRight:
+    """What computes log-probabilities of words of several pieces by a rule."""
+    return (LeftToRight if pieces in LEFT_TO_RIGHT else BlankFilling)(render, words, pieces)
+
+
+def hinge_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """sum_wrong max(0, 1 - (score of the right class - score of the wrong one)), mean over texts; scores (B, C)."""
+    right = scores.gather(1, labels[:, None])  # (B, 1)
+    margins = (1 - right + scores).clamp_min(0)
+    return margins.scatter(1, labels[:, None], 0.0).sum(1).mean()
+
+
+def _all_blanks(lm: LanguageModel, texts: Sequences, word: Word, prompt: SoftPrompt) -> Tensor:
+    """(B, n) log-probabilities of a word's pieces, each at its blank."""
+    return log_probs(lm, texts, len(word), prompt)[:, range(len(word)), list(word)]
+
+
+def _extends(longer: Sequence[int], one: Sequence[int]) -> bool:
+    return len(longer) > len(one) and tuple(longer[: len(one)]) == tuple(one)

@@ -1,0 +1,62 @@
+"""Options of the commands that open a saved prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from vlprompt.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlprompt.learner import PromptLearner
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """The frozen model of a saved prompt, and the output format.
+
+    Attributes:
+        backbone: The frozen model, if it is not available under the name that the prompt was trained with.
+        pretrained: Weights of that model, as for few-shot.
+        learner: The class of the prompt's method, if it is your own: FILE.py:CLASS or MODULE:CLASS; for a wrapped
+            learner, both classes.
+        precision: fp32 or bf16.
+        device: cpu, cuda, cuda:1, mps, ...
+        json: Print one JSON object per line.
+    """
+
+    backbone: str = ""
+    pretrained: str = ""
+    learner: tuple[str, ...] = ()
+    precision: str = "fp32"
+    device: str = "cpu"
+    json: bool = False
+
+    def load_prompt(self, prompt: Path, classes: Sequence[str] | None = None) -> "PromptLearner[Any, Any]":
+        """Open a saved prompt with its frozen model.
+
+        Raises:
+            UsageError: Weights are given without a CLIP or a ViT that they belong to.
+            VlpromptError: The prompt or its model cannot be opened.
+        """
+        from vlprompt import methods
+        from vlprompt.backbones import LanguageModel, load_backbone, load_lm
+
+        given = [methods.learner_class(name) for name in self.learner]
+        kind = methods.saved_class(methods.saved_field(prompt, "method"), given, str(prompt))
+        options = {"precision": self.precision, "device": self.device}
+        of_texts = LanguageModel in kind.backbones
+        if self.pretrained and (of_texts or not self.backbone):
+            raise UsageError("--pretrained names weights of a CLIP or a ViT that --backbone names; give both.")
+        frozen: Any
+        if of_texts:
+            frozen = load_lm(self.backbone or methods.saved_field(prompt, "backbone"), **options)
+        else:
+            name, weights = (self.backbone, self.pretrained) if self.backbone else methods.backbone_of(prompt)
+            frozen = load_backbone(name, weights, **options)
+        return methods.load(prompt, frozen, classes, learner=given)
+
+
+PromptRun = Annotated[PromptOptions, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name="prompt")]

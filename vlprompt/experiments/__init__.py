@@ -1,0 +1,1 @@
+"""Runs: what is trained and evaluated in which order, and what is saved."""

@@ -1,0 +1,1 @@
+"""Sweeps: experiments as files, divided into single runs, which one process or many workers carry out."""

@@ -1,0 +1,1 @@
+"""Building blocks of image methods: how prompts are laid out, how they start, and heads on image features."""

@@ -1,1 +1,0 @@
-"""Protocols: functions that call fit and evaluate in some order and return results."""

@@ -1,1 +1,0 @@
-"""Many runs at once: experiments as files, cut into single runs, done in order or by many processes."""

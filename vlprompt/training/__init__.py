@@ -1,0 +1,1 @@
+"""Training and evaluation of any learner; these modules name no method."""

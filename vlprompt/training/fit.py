@@ -1,0 +1,84 @@
+"""fit: train a learner's prompts. The training loop is this page; `resume.py` saves and continues interrupted runs."""
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlprompt.backbones.matmul import fast_matmul
+from vlprompt.data import feed
+from vlprompt.data.batches import Batches
+from vlprompt.data.features import FeatureStore
+from vlprompt.data.task import Task
+from vlprompt.errors import out_of_memory
+from vlprompt.learner import PromptLearner
+from vlprompt.randomness import random_state
+from vlprompt.training.callbacks import Callback
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.distributed import SINGLE, Processes
+from vlprompt.training.resume import Run, TrainReport
+
+
+@fast_matmul()
+@torch.enable_grad()
+def fit(
+    learner: PromptLearner[Any, Any],
+    data: Task | Batches,
+    config: TrainConfig,
+    *,
+    val: Batches | None = None,
+    store: FeatureStore | None = None,
+    callbacks: Sequence[Callback] = (),
+    state: str | Path | None = None,
+    workers: int = 0,
+    processes: Processes = SINGLE,
+) -> TrainReport:
+    """Train a learner in place; the result is the prompt after the last step, as in the CoOp family.
+
+    Args:
+        learner: Any method.
+        data: A task, whose training examples are augmented as `config.augment` says; or batches.
+        config: Training settings, usually a method's `recipe`.
+        val: Held-out batches for methods that choose something on them; a task has its own.
+        store: Where features of frozen encoders are stored; the user's cache by default.
+        callbacks: Called after every epoch with its loss, its learning rate and the share of time spent on waiting.
+        state: A file for the state of an unfinished run. If it exists, training continues after its last epoch and ends
+            in the same bytes as an uninterrupted run; it is deleted at the end.
+        workers: Processes that decode images.
+        processes: The processes that train this learner together, all of them with the same arguments.
+
+    Raises:
+        UsageError: Several processes, and a learner whose batches cannot be shared.
+        VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
+    """
+    began = time.perf_counter()
+    processes.check(learner)
+    if not learner.needs.trains:
+        return TrainReport((), 0.0, 0, 0)
+    known, split = None, ""
+    if isinstance(data, Task):
+        store, split = store or FeatureStore(), data.split_hash
+        reads = (learner.needs, learner.backbone, data, config, store)
+        known, own_val = feed.ordered_batches(*reads, workers=workers)
+        data = feed.train_batches(*reads, workers=workers)
+        val = own_val or val
+    learner.train()
+    learner.prepare(data if known is None else known, val)
+    run = Run(learner, config, data, split, Path(state) if state else None, processes)
+    for epoch in run.epochs():
+        with random_state(run.stream(epoch), learner.backbone.device), out_of_memory(run.advice):
+            for step, batch in enumerate(islice(data.epoch(epoch), run.steps_left(epoch))):
+                run.set_rate(epoch, step)
+                run.optimizer.zero_grad(set_to_none=True)
+                run.losses.append(processes.backward(learner, batch.to(learner.backbone.device)))
+                run.clip_gradients()
+                run.optimizer.step()
+        loss = run.mean_loss(epoch)
+        learner.end_epoch(epoch + 1, run.whole_epochs)
+        run.finish_epoch(epoch, loss, callbacks)
+    run.delete_state()
+    learner.eval()
+    return run.report(time.perf_counter() - began)
