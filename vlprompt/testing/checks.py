@@ -107,7 +107,7 @@ def check_same_seed(case: Case) -> None:
     second = case.trained().saved_tensors()
     assert torch.equal(before, torch.random.get_rng_state()), "building or training changes torch's global random state"
     apart = [name for name in first if not torch.equal(first[name], second[name])]
-    assert not apart, f"{apart[0]} differs between two trainings of one seed; draw from the seed, not from global state"
+    assert not apart, f"{apart[0]} differs between two trainings of one seed; use the seed, not global state"
 
 
 def check_batch_independence(case: Case) -> None:

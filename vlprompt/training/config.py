@@ -16,7 +16,7 @@ class TrainConfig(Settings):
 
     Attributes:
         epochs: Passes over the training set; 0 for methods that are solved, not trained.
-        steps: Stop after so many steps at the latest; 0: no limit.
+        steps: The largest number of steps; 0: no limit.
         batch_size: Images a step; the last incomplete batch is dropped where there is a complete one.
         lr: Learning rate.
         optimizer: "sgd", "adam" or "adamw".
@@ -25,7 +25,7 @@ class TrainConfig(Settings):
         eps: Of "adam" and "adamw", added to the denominator.
         schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero;
             CODA-Prompt), "linear" down to `lr_end`, "constant", or "cosine-by-step": warm-up and cosine count steps as
-            if they were epochs, and so fall and rise again and again (a slip in released code).
+            if they were epochs, and so fall and rise again and again (a fault of released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine or the line comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".

@@ -10,7 +10,7 @@ from vlprompt.training.config import TrainConfig
 
 def make_optimizer(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of a configuration, torch's own."""
-    parameters = parameters or [nn.Parameter(torch.zeros(0))]  # zero-shot learns nothing; torch wants a list of some
+    parameters = parameters or [nn.Parameter(torch.zeros(0))]  # torch refuses an empty list
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam

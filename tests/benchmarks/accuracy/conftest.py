@@ -13,6 +13,8 @@ from vlprompt.experiments.results import Result, read
 from vlprompt.experiments.sweep import experiment
 from vlprompt.learner import PromptLearner
 
+SMALL = Path(__file__).parents[2] / "experiment_files" / "small.toml"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -65,14 +67,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(scope="session")
 def small() -> str:
-    return """# Small: one epoch.
-protocol = "few_shot"
-task = "digits"
-learners = ["zero_shot", "coop"]
-shots = [1, 2]
-seeds = [1]
-set = { train = { augment = "none", epochs = 1 }, coop = { n_ctx = 2 } }
-"""
+    return "# Small: one epoch.\n" + SMALL.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Every kind of experiment: parts, protocols, streams, domains, folders of images, texts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,19 +8,13 @@ from PIL import Image
 
 import vlprompt as vp
 
-STREAM = """# A stream of classes.
-protocol = "continual"
-task = "digits"
-learners = ["linear"]
-masked = ["linear"]
-joint = ["linear"]
-shots = 2
-seeds = [1]
-stream = { tasks = 2, test_shots = 1 }
+FILE = Path(__file__).parents[2] / "experiment_files" / "stream.toml"
+STREAM = f'''# A stream of classes.
+{FILE.read_text()}seeds = [1]
 
 [set]
-train = { augment = "none", epochs = 1 }
-"""
+train = {{ augment = "none", epochs = 1 }}
+'''
 TEXTS = """# Texts: the bundled language model, three epochs.
 protocol = "few_shot"
 task = "reviews"

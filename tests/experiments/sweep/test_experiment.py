@@ -15,23 +15,9 @@ from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.spec import LearnerSpec
 from vlprompt.experiments.sweep.experiment import Experiment, expand, read
 
-SMALL = """
-protocol = "few_shot"
-task = "digits"
-learners = ["zero_shot", "coop"]
-shots = [1, 2]
-seeds = [1]
-set = { train = { augment = "none", epochs = 1 }, coop = { n_ctx = 2 } }
-"""
-STREAM = """
-protocol = "continual"
-task = "digits"
-learners = ["linear"]
-masked = ["linear"]
-joint = ["linear"]
-shots = 2
-stream = { tasks = 2, test_shots = 1 }
-"""
+FILES = Path(__file__).parents[2] / "experiment_files"
+SMALL = (FILES / "small.toml").read_text()
+STREAM = (FILES / "stream.toml").read_text()
 
 
 def read_text(text: str, folder: Path) -> Experiment:
