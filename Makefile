@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: help demo test lint bench clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
 
 demo: .venv/.installed  ## watch a frozen CLIP learn a prompt, with nothing to download but packages
@@ -13,7 +13,7 @@ demo: .venv/.installed  ## watch a frozen CLIP learn a prompt, with nothing to d
 test: .venv/.installed  ## run the tests, two at a time
 	$(BIN)/python -m pytest -n 2
 
-lint: .venv/.installed  ## check style, types and who imports whom
+lint: .venv/.installed  ## check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
