@@ -139,7 +139,7 @@ def test_bad_images_are_an_error_or_are_skipped(ten_images: Ten, tmp_path: Path)
         lenient = image_batches(files, mixed_in, TEST, batch_size=3, workers=workers, on_bad_image="skip")
         with pytest.warns(VlpromptWarning, match=r"^2 of 12 images were skipped; the first: .*bad.png") as caught:
             batches = list(lenient.epoch(0))
-        assert len(caught) == 1
+        assert sum(issubclass(each.category, VlpromptWarning) for each in caught) == 1
         assert torch.cat([batch.index for batch in batches]).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
         assert lenient.images is not None
         assert sorted(lenient.images.bad.reasons) == [4, 11]

@@ -41,6 +41,7 @@ def test_a_low_share_misses_the_target_where_there_are_enough_operations(monkeyp
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler reads it
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_step_agrees_or_misses_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     found = list(compiled.run(quick=True))
     assert [record.setting["learner"] for record in found] == list(compiled.LEARNERS)
