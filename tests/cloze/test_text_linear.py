@@ -42,3 +42,17 @@ def test_it_reads_the_first_token_or_the_blank(name: str, tiny_lm: Callable[[str
     blank = TextLinear.for_task(lm, TASK, TextLinearConfig(at="blank"))
     hard = HardPrompt.for_task(lm, TASK, HardPromptConfig())
     assert torch.equal(blank.states(batch(*TEXTS)), hard.states(batch(*TEXTS)))
+
+
+def test_its_head_grows_with_a_task_that_brings_new_classes(tiny_lm: Callable[[str], LanguageModel]) -> None:
+    learner = TextLinear(tiny_lm("bert"), ("no", "yes"), seed=1)
+    learner.begin_stream(masked=True)
+    assert not learner.head.weight.any()
+    with torch.no_grad():
+        learner.head.weight.fill_(1.0)
+    rows = tuple(vp.Example(vp.Text.of(text=f"the film was {word}"), 2) for word in ("fine", "dull"))
+    learner.begin_task(vp.Task("three", ("no", "yes", "maybe"), ("{text} it was {mask}",), rows, words=(("bad",),) * 3))
+    assert learner.classes == ("no", "yes", "maybe")
+    assert learner.head.weight[:2].eq(1.0).all()
+    assert not learner.head.weight[2].any()
+    assert learner.head.present.tolist() == [False, False, True]

@@ -15,7 +15,7 @@ from vlprompt.cloze.parts.base import Layout, fields_only
 from vlprompt.cloze.parts.config import ClozeConfig
 from vlprompt.cloze.parts.frozen import At, FrozenCloze
 from vlprompt.data.batch import Batch
-from vlprompt.prompts.head import ONE_VECTOR_PER_CLASS, linear_head
+from vlprompt.prompts.head import GrowingHead, linear_head
 from vlprompt.training.config import TrainConfig, Variant
 
 
@@ -27,11 +27,10 @@ class TextLinearConfig(ClozeConfig):
 
 
 @final
-class TextLinear(FrozenCloze[TextLinearConfig]):
+class TextLinear(GrowingHead[LanguageModel, TextLinearConfig], FrozenCloze[TextLinearConfig]):
     """A weight vector per class on a state of the frozen model."""
 
     Config = TextLinearConfig
-    why_classes_fixed = ONE_VECTOR_PER_CLASS
 
     def __init__(
         self, lm: LanguageModel, classes: Sequence[str], config: TextLinearConfig | None = None, *, seed: int = 0
