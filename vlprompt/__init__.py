@@ -1,6 +1,7 @@
 """vlprompt: prompt learning for frozen vision-language models. Names are imported when they are first used."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 __version__ = "0.1.0"
@@ -48,3 +49,23 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def find_member(package: str, files: Sequence[str], name: str) -> Any:
+    """A file of a package by name, or a class that one of its files defines: `coop`, `CoOp`, `CoOpConfig`.
+
+    Args:
+        package: Its full name.
+        files: The names of its files. A class is named like its file, without underscores.
+        name: What to find.
+
+    Raises:
+        AttributeError: There is no such file or class.
+    """
+    if name in files:
+        return importlib.import_module(f"{package}.{name}")
+    owner = name.removesuffix("Config").lower()
+    for file in files:
+        if file.replace("_", "") == owner:
+            return getattr(importlib.import_module(f"{package}.{file}"), name)
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -4,21 +4,17 @@ import importlib
 import pkgutil
 from typing import Any
 
+from vlprompt import find_member
+
 FILES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 _PARTS = {"ClozeConfig": "config", "ClozeLearner": "base", "Template": "template", "Verbalizer": "verbalizer"}
 
 
 def __getattr__(name: str) -> Any:
     """A method's file by name, or a name that a file defines: `pet`, `PET`, `PETConfig`, `Template`."""
-    if name in FILES:
-        return importlib.import_module(f"{__name__}.{name}")
     if name in _PARTS:
         return getattr(importlib.import_module(f"{__name__}.parts.{_PARTS[name]}"), name)
-    owner = name.removesuffix("Config").lower()  # a class is named like its file, without underscores
-    for file in FILES:
-        if file.replace("_", "") == owner:
-            return getattr(importlib.import_module(f"{__name__}.{file}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return find_member(__name__, FILES, name)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vlprompt.commands.options import Run
-from vlprompt.commands.output import print_results
+from vlprompt.commands.output import print_plots, print_results
 from vlprompt.errors import UsageError
 from vlprompt.experiments.defaults import SEEDS, TASKS
 from vlprompt.experiments.results import ALL_SHOTS
@@ -59,6 +59,5 @@ def run(
         seeds=seeds,
     )
     done = print_results(results, options, "continual")
-    drawn = draw_continual(done, plot) if plot is not None else []
-    if drawn and not options.json:
-        print(f"plots in {', '.join(map(str, drawn))}")
+    if plot is not None:
+        print_plots(draw_continual(done, plot), quiet=options.json)

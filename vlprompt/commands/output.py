@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from vlprompt.commands.options import BaseOptions
@@ -40,6 +41,12 @@ def print_tables(results: Sequence[Result], form: str = "terminal") -> None:
     for protocol, table in BY_PROTOCOL.items():
         if own := [result for result in results if result.protocol == protocol]:
             print(table(own, form), end="\n\n")
+
+
+def print_plots(files: Sequence[Path], *, quiet: bool = False) -> None:
+    """Print where plots were drawn."""
+    if files and not quiet:
+        print(f"plots in {', '.join(map(str, files))}")
 
 
 def as_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from vlprompt.commands.output import print_tables
+from vlprompt.commands.output import print_plots, print_tables
 from vlprompt.experiments import results
 from vlprompt.experiments.results import Result
 
@@ -35,7 +35,7 @@ def run(
         nothing = f"{paper} has no numbers of the protocols, tasks, methods and shots in {results_file}"
         print(comparison_tables(found, published, form) or nothing, end="\n\n")
     if plot is not None:
-        print(f"plots in {', '.join(map(str, _draw(found, plot)))}")
+        print_plots(_draw(found, plot))
 
 
 def _draw(found: Sequence[Result], plot: Path) -> list[Path]:

@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from vlprompt.commands.output import print_tables
 from vlprompt.errors import UsageError, VlpromptError
+
+if TYPE_CHECKING:
+    from vlprompt.experiments.sweep.drive import SweepReport
 
 
 def run(
@@ -51,8 +55,16 @@ def run(
     if list:
         print(*(unit.label for unit in found), sep="\n")
         return
-    report = sweep(found, out, WorkerPool(workers, threads, gpus, address), fresh=fresh, quiet=json)
-    if json:
+    _print(sweep(found, out, WorkerPool(workers, threads, gpus, address), fresh=fresh, quiet=json), out, as_json=json)
+
+
+def _print(report: "SweepReport", out: Path, *, as_json: bool) -> None:
+    """Print the results of a sweep, then its failures.
+
+    Raises:
+        VlpromptError: Some runs failed.
+    """
+    if as_json:
         print(*(result.to_json() for result in report.results), sep="\n")
     else:
         print_tables(report.results)
@@ -60,4 +72,5 @@ def run(
     for failure in report.failures:
         print(f"vlprompt: failed: {failure}", file=sys.stderr)
     if report.failures:
-        raise VlpromptError(f"{len(report.failures)} of {len(found)} runs failed; see {out / 'failures.jsonl'}.")
+        runs = len(report.results) + len(report.failures)
+        raise VlpromptError(f"{len(report.failures)} of {runs} runs failed; see {out / 'failures.jsonl'}.")

@@ -1,21 +1,16 @@
 """Image methods, one file each. A file is imported when its module or its class is first used."""
 
-import importlib
 import pkgutil
 from typing import Any
+
+from vlprompt import find_member
 
 FILES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def __getattr__(name: str) -> Any:
     """A method's file by name, or what a file defines: `coop`, `CoOp`, `CoOpConfig`."""
-    if name in FILES:
-        return importlib.import_module(f"{__name__}.{name}")
-    owner = name.removesuffix("Config").lower()  # a class is named like its file, without underscores
-    for file in FILES:
-        if file.replace("_", "") == owner:
-            return getattr(importlib.import_module(f"{__name__}.{file}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return find_member(__name__, FILES, name)
 
 
 def __dir__() -> list[str]:

@@ -58,19 +58,14 @@ def fit(
     processes.check(learner)
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
-    known, split = None, ""
-    if isinstance(data, Task):
-        store, split = store or FeatureStore(), data.split_hash
-        reads = (learner.needs, learner.backbone, data, config, store)
-        known, own_val = feed.ordered_batches(*reads, workers=workers)
-        data = feed.train_batches(*reads, workers=workers)
-        val = own_val or val
+    batches, known, own_val = _batches(learner, data, config, store, workers)
     learner.train()
-    learner.prepare(data if known is None else known, val)
-    run = Run(learner, config, data, split, Path(state) if state else None, processes)
+    learner.prepare(known or batches, own_val or val)
+    split = data.split_hash if isinstance(data, Task) else ""
+    run = Run(learner, config, batches, split, Path(state) if state else None, processes)
     for epoch in run.epochs():
         with random_state(run.stream(epoch), learner.backbone.device), out_of_memory(run.advice):
-            for step, batch in enumerate(islice(data.epoch(epoch), run.steps_left(epoch))):
+            for step, batch in enumerate(islice(batches.epoch(epoch), run.steps_left(epoch))):
                 run.set_rate(epoch, step)
                 run.optimizer.zero_grad(set_to_none=True)
                 run.losses.append(processes.backward(learner, batch.to(learner.backbone.device)))
@@ -82,3 +77,17 @@ def fit(
     run.delete_state()
     learner.eval()
     return run.report(time.perf_counter() - began)
+
+
+def _batches(
+    learner: PromptLearner[Any, Any],
+    data: Task | Batches,
+    config: TrainConfig,
+    store: FeatureStore | None,
+    workers: int,
+) -> tuple[Batches, Batches | None, Batches | None]:
+    """Batches to train on; and of a task also examples in order and held-out ones, where the learner needs them."""
+    if not isinstance(data, Task):
+        return data, None, None
+    reads = (learner.needs, learner.backbone, data, config, store or FeatureStore())
+    return feed.train_batches(*reads, workers=workers), *feed.ordered_batches(*reads, workers=workers)
