@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "sklearn", "matplotlib", "tensorboard"}
 

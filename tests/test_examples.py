@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 import vlprompt as vp
 from vlprompt import methods
 from vlprompt.data import transforms
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.testing import check_learner
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def test_it_runs_in_few_shot_and_its_prompt_opens(tmp_path: Path) -> None:
     rows = ["--learners", OWN, "zero_shot", "--shots", "4", "--seeds", "1", "--set", "NearestMean.shrink=0.1"]
     table = vlprompt("few-shot", "--task", "digits", *rows, "--augment", "none", folder=tmp_path)
     assert "NearestMean" in table
-    found = {result.learner: result for result in results.read(tmp_path / "runs" / "results.jsonl")}
+    found = {result.learner: result for result in results_file.read(tmp_path / "runs" / "results.jsonl")}
     own = found["own_learner:NearestMean"]
     assert own.config == {"shrink": 0.1}
     assert own.metrics["top1"] > 0.5
@@ -63,7 +63,7 @@ def test_it_runs_in_a_sweep_with_two_workers(tmp_path: Path) -> None:
         'set.train = { augment = "none" }\n'
     )
     vlprompt("sweep", "grid.toml", "--workers", "2", "--out", "swept", folder=tmp_path)
-    found = results.read(tmp_path / "swept" / "results.jsonl")
+    found = results_file.read(tmp_path / "swept" / "results.jsonl")
     assert sorted((each.shots, each.seed) for each in found) == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert {each.learner for each in found} == {"own_learner:NearestMean"}
 

@@ -7,24 +7,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from vlprompt.errors import VlpromptError
+from vlprompt.errors import VlpromptError, warn
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, waiting: str = "") -> Iterator[None]:
     """Hold the lock on a path; wait while another process holds it.
 
     The operating system releases the lock when its process ends, also after `kill -9`. The (empty) file stays: removing
     it could give two processes a lock on two files of the same name.
 
+    Args:
+        path: The lock file.
+        waiting: A warning to give where another process holds the lock.
+
     Raises:
         OSError: The file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0 if waiting else -1)
+    except Timeout:
+        warn(waiting)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:

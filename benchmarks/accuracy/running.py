@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import VlpromptError
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.experiments.results import Result
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.sweep.experiment import Experiment
@@ -61,7 +61,7 @@ def run(experiment: Experiment, file: Path, out: Path, *, fresh: bool = False, q
 
 def saved(file: Path) -> list[Result]:
     """The results in a file; none where there is no file."""
-    return results.read(file) if file.exists() else []
+    return results_file.read(file) if file.exists() else []
 
 
 def table(experiment: Experiment, found: list[Result] | tuple[Result, ...]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.speed.common.records import Record, misses
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.experiments.sweep.cluster import WorkerPool, installed, run_units
 from vlprompt.experiments.sweep.experiment import Experiment
 from vlprompt.experiments.sweep.plan import Unit, units
@@ -63,7 +63,7 @@ def side(runs: list[Unit], workers: int, out: Path) -> Side:
     """The sweep by a number of workers, always Ray's, so that the sides differ in their number only."""
     began = time.perf_counter()
     ends = [time.perf_counter() for _ in run_units(runs, WorkerPool(workers), out)]
-    found = results.read(out / "results.jsonl")
+    found = results_file.read(out / "results.jsonl")
     share = (len(runs) - 1) / len(runs)  # the time until the first result is the start and one run
     metrics = {result.key: dict(result.metrics) for result in found}
     return Side(ends[-1] - began, (ends[-1] - ends[0]) / share, metrics)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 BOTH = {"day": ["a", "b"], "night": ["a", "b"]}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 
 def test_it_prints_base_new_and_h(tmp_path: Path, quick: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 
 def test_it_trains_and_saves_and_predict_classifies_texts(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 
 def test_it_prints_a_matrix_draws_plots_and_repeats_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 
 
 def test_it_evaluates_on_another_data_set(

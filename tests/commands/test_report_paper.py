@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
-from vlprompt.experiments.results import Result, append
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import append
 from vlprompt.experiments.statistics import harmonic_mean
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "paper.toml"

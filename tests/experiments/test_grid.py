@@ -10,7 +10,8 @@ from tests.experiments.conftest import MakeRunner
 from vlprompt.errors import UsageError
 from vlprompt.experiments import grid
 from vlprompt.experiments.protocols import few_shot
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.spec import LearnerSpec
 

@@ -11,7 +11,8 @@ from tests.experiments.conftest import MakeRunner
 from vlprompt.data import feed
 from vlprompt.experiments import runner as runners
 from vlprompt.experiments.protocols import test_time
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.shards import Shard, ShardsMissingError
 from vlprompt.experiments.spec import LearnerSpec

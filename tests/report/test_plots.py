@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.experiments.results import ALL_SHOTS, Result
 from vlprompt.report import plots
 
@@ -107,12 +107,12 @@ def test_matplotlib_is_imported_to_draw_only_and_torch_and_pyplot_never(tmp_path
     work = """
 import sys
 from vlprompt import report
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 print("matplotlib" in sys.modules, "torch" in sys.modules)
-report.accuracy_by_shots(results.read(sys.argv[1] + "/r"), sys.argv[1] + "/plot.png")
+report.accuracy_by_shots(results_file.read(sys.argv[1] + "/r"), sys.argv[1] + "/plot.png")
 print("matplotlib.pyplot" in sys.modules, "torch" in sys.modules)
 """
-    results.append(tmp_path / "r", RUNS[0])
+    results_file.append(tmp_path / "r", RUNS[0])
     done = subprocess.run([sys.executable, "-c", work, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"] * 4
 

@@ -15,7 +15,7 @@ from vlprompt.data.batch import Batch
 from vlprompt.data.batches import feature_batches
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError
-from vlprompt.experiments.results import read
+from vlprompt.experiments.results_file import read
 from vlprompt.learners import ProGrad
 from vlprompt.training.distributed import SINGLE, Processes, current_processes
 

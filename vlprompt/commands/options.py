@@ -3,7 +3,7 @@
 Torch is imported inside functions only, so that `vlprompt COMMAND --help` is fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vlprompt.config import by_owner
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, warn
 
 if TYPE_CHECKING:
     from vlprompt.data.task import Task
@@ -72,12 +72,28 @@ class BaseOptions:
         from vlprompt.training.distributed import current_processes
 
         training = self.training()
-        if training and not any(spec.trained.published.training(1).epochs for spec in specs):
-            raise UsageError(f"no learner of this run is trained in steps, so {', '.join(training)} cannot be set.")
+        _check_effects(specs, training)
         processes = current_processes()
         return Runner(
             backbone, self.out, FeatureStore(), training, workers, self.fresh, quiet=self.json, processes=processes
         )
+
+
+def _check_effects(specs: Sequence["LearnerSpec"], training: Mapping[str, Any]) -> None:
+    """Warn of training settings that have no effect on some of the learners.
+
+    Raises:
+        UsageError: They have no effect on any.
+    """
+    from vlprompt.experiments.plan import without_effect
+
+    trained = [spec for spec in specs if spec.trains]
+    dropped = {spec.label: without_effect(spec.trained.published.training(1), training) for spec in trained}
+    names = ", ".join(sorted({name for own in dropped.values() for name in own} or training))
+    if training and all(dropped.values()):
+        raise UsageError(f"no learner of this run is trained in steps, so {names} cannot be set.")
+    if unchanged := [label for label, own in dropped.items() if own]:
+        warn(f"{', '.join(unchanged)}: not trained in steps, so {names} cannot be set there.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from vlprompt.commands.output import print_plots, print_tables
-from vlprompt.experiments import results
 from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     from vlprompt.report.published import read_paper
 
     published = read_paper(paper) if paper else ()
-    found = results.read(results_file)
+    found = read(results_file)
     print_tables(found, form)
     if paper is not None:
         nothing = f"{paper} has no numbers of the protocols, tasks, methods and shots in {results_file}"

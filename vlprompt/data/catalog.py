@@ -76,7 +76,8 @@ def load_task(name: str, root: Path | str = "") -> Task:
     with _hint(descriptor):
         listing = READERS[descriptor.reader](descriptor, _place(descriptor, _root(root)))
     words = descriptor.words or (tuple((each,) for each in listing.classes) if descriptor.kind == "texts" else ())
-    task = Task.from_listing(listing, name, descriptor.templates, words=words, metric=descriptor.metric, dataset=name)
+    published = {"metric": descriptor.metric, "dataset": name, "augment": descriptor.augment}
+    task = Task.from_listing(listing, name, descriptor.templates, words=words, **published)
     if differences := _differences(descriptor, task):
         warn(f"{name}: {differences}; results cannot be compared with published ones")
     return task

@@ -29,6 +29,7 @@ class Descriptor:
         split: Its split file; for digits the one in `datasets/`, for bundled texts their folder there, for lists see
             `readers.domains.read_domain_lists`.
         domains: {name: folder} of each domain, where there are several.
+        augment: Whether the crops and flips of published recipes keep the labels.
         metric: A metric of `Task.metric`.
         parts: What may follow the name and a slash, as in digits-c/noise; the reader interprets it.
         part: What does follow.
@@ -53,6 +54,7 @@ class Descriptor:
     images: str = "."
     split: str = ""
     domains: dict[str, str] = field(default_factory=dict)
+    augment: bool = True
     metric: str = "top1"
     parts: tuple[str, ...] = ()
     part: str = ""

@@ -42,6 +42,8 @@ class Task:
         test_name: What the test split is: "test", "val" (ImageNet), "base" or "new", "all".
         words: Label words of each class, for texts only.
         dataset: The catalogue's name of the data, whose published settings apply; empty for other data.
+        augment: Whether the crops and flips of published recipes keep the labels: not those of digits, texts or scans.
+        source: The task with all examples that this one was derived from; a task that was read from data is its own.
     """
 
     name: str
@@ -57,8 +59,12 @@ class Task:
     test_name: str = "test"
     words: tuple[tuple[str, ...], ...] = ()
     dataset: str = ""
+    augment: bool = False
+    source: "Task | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        if self.source is None:
+            object.__setattr__(self, "source", self)
         if not self.classes or any(not name.strip() for name in self.classes):
             raise VlpromptError(f"task {self.name!r} needs classes with names, got {list(self.classes)[:5]}")
         if self.words and len(self.words) != len(self.classes):
@@ -248,7 +254,7 @@ class Task:
 
     @cached_property
     def split_hash(self) -> str:
-        """Sha256 of class names, and of names, labels and domains of all examples in order; not of the data's place."""
+        """Sha256 of class names, and of names, labels and domains of all examples in order; not of their contents."""
         digest = hashlib.sha256(repr(self.classes).encode("utf-8", "surrogateescape"))
         for split in (*SPLITS, "unlabelled"):
             for example in getattr(self, split):

@@ -51,7 +51,7 @@ def search(
     Raises:
         UsageError: An unknown setting, or too few images; before anything runs.
     """
-    recipe = spec.trained.published.training(shots, drawn.dataset)
+    recipe = spec.recipe(shots, drawn)
     if not (spec.trains and recipe.epochs):
         return runner
     runners = [replace(runner, training={**runner.training, **point}) for point in points(grid, recipe)]

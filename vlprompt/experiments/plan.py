@@ -1,6 +1,5 @@
 """Plan: a run before any of it is done; and the check that it is possible."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from vlprompt.backbones.sources import LOCAL
 from vlprompt.config import make_config
 from vlprompt.data import feed
+from vlprompt.data.identity import Contents, joint_hash
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
 from vlprompt.experiments.results import ALL_SHOTS, Result, versions
@@ -42,6 +42,7 @@ class Plan:
     def make(
         cls,
         backbone: Any,
+        contents: Contents,
         training: Mapping[str, Any],
         protocol: str,
         spec: LearnerSpec,
@@ -56,6 +57,7 @@ class Plan:
 
         Args:
             backbone: The frozen model.
+            contents: Identifies the data.
             training: Training settings that replace the recipe's.
             protocol: The protocol's name.
             spec: The method and its settings.
@@ -65,9 +67,7 @@ class Plan:
             shots: Examples per class.
             seed: Of everything random.
         """
-        recipe = asdict(spec.trained.published.training(shots, task.dataset))
-        changes = training if recipe["epochs"] else {}  # what is not trained in epochs has nothing to change
-        config: TrainConfig = make_config(TrainConfig, {**recipe, **changes, "seed": seed})
+        config = train_config(spec, training, task, shots=shots, seed=seed)
         result = Result(
             protocol=protocol,
             learner=spec.kind.method(),
@@ -76,7 +76,8 @@ class Plan:
             fingerprint=backbone.fingerprint,
             precision=backbone.precision,
             task=task.name,
-            split_hash=joint_hash(tasks),
+            split_hash=joint_hash(map(contents.split_hash, tasks)),
+            data_hash=joint_hash(map(contents.data_hash, tasks)),
             classes=len(task.classes),
             shots=shots,
             seed=seed,
@@ -86,7 +87,7 @@ class Plan:
             backbone_parameters=sum(p.numel() for p in backbone.parameters()),
             versions=versions(),
         )
-        return cls(spec, learner, config, result, folder_of(protocol, spec, task, shots, seed))
+        return cls(spec, learner, config, result, folder_of(result, spec.label))
 
 
 def check_possible(learner: PromptLearner[Any, Any], train: Task, test_tasks: Tasks) -> None:
@@ -105,10 +106,30 @@ def check_possible(learner: PromptLearner[Any, Any], train: Task, test_tasks: Ta
             raise UsageError(f"{task.name} has no test images.")
 
 
-def folder_of(protocol: str, spec: LearnerSpec, task: Task, shots: int, seed: int) -> str:
-    """A readable folder name, such as few_shot/digits/coop-16shot-seed1."""
-    row = re.sub(r"[^A-Za-z0-9.=_-]+", "-", spec.label)
-    return f"{protocol}/{task.name}/{row}-{'all' if shots == ALL_SHOTS else shots}shot-seed{seed}"
+def train_config(spec: LearnerSpec, training: Mapping[str, Any], task: Task, *, shots: int, seed: int) -> TrainConfig:
+    """The training settings of a run: the recipe, with those changes that have an effect on this method."""
+    recipe = spec.recipe(shots, task)
+    changes = {name: value for name, value in training.items() if name not in without_effect(recipe, training)}
+    config: TrainConfig = make_config(TrainConfig, {**asdict(recipe), **changes, "seed": seed})
+    return config
+
+
+def without_effect(recipe: TrainConfig, training: Mapping[str, Any]) -> list[str]:
+    """The training settings that change nothing where a method has this recipe.
+
+    Of a method that is not trained in steps, only the views of its training images can change.
+    """
+    if recipe.epochs:
+        return []
+    views = "" if recipe.augment == "none" else "augment"
+    return [name for name, value in training.items() if name != views and value != getattr(recipe, name, None)]
+
+
+def folder_of(result: Result, label: str) -> str:
+    """A readable folder name that differs for different runs, such as few_shot/digits/coop-16shot-seed1-0123abcd."""
+    row, *task = (re.sub(r"[^\w.=-]+", "-", part).lstrip(".") or "-" for part in (label, *result.task.split("/")))
+    shots = "all" if result.shots == ALL_SHOTS else result.shots
+    return "/".join([result.protocol, *task, f"{row}-{shots}shot-seed{result.seed}-{result.key[:8]}"])
 
 
 def without_path(backbone: str) -> str:
@@ -118,9 +139,3 @@ def without_path(backbone: str) -> str:
     given = backbone.removeprefix(LOCAL)
     folder = given.removesuffix("/random")  # load_clip appends this for random weights
     return Path(folder).resolve().name + given[len(folder) :]
-
-
-def joint_hash(tasks: Sequence[Task]) -> str:
-    """The split hash of one task, or of several together."""
-    hashes = list(dict.fromkeys(task.split_hash for task in tasks))
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()

@@ -1,23 +1,16 @@
-"""Result: one run as one JSON line, and files of such lines, which only grow. This module does not need torch.
-
-Several processes may append to one file. A process that is killed while it writes damages its own line only.
-"""
+"""Result: one run as one JSON line. This module does not need torch."""
 
 import hashlib
 import importlib.metadata
-import io
 import json
 import math
-import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any
 
-from vlprompt.errors import VlpromptError, warn
-from vlprompt.files import alone, reason
+from vlprompt.errors import VlpromptError
 
 ALL_SHOTS = -1  # the value of `Result.shots` where all training examples are used
 
@@ -39,7 +32,8 @@ class Result:
         fingerprint: Of the backbone's weights.
         precision: "fp32" or "bf16".
         task: The task's name.
-        split_hash: Of the examples, labels and class names.
+        split_hash: Of the examples' contents, labels and class names: of those that the run trains and evaluates on.
+        data_hash: The same of the whole data sets that these were drawn from; empty in results of older versions.
         classes: The number of classes.
         shots: Training examples per class; 0 where nothing is trained, -1 for all.
         seed: Of the draw, the initialisation and the order of training.
@@ -71,6 +65,7 @@ class Result:
     shots: int
     seed: int
     variant: str = ""
+    data_hash: str = ""
     precision: str = "fp32"
     config: Mapping[str, Any] = field(default_factory=dict)
     train_config: Mapping[str, Any] = field(default_factory=dict)
@@ -123,73 +118,9 @@ class Result:
         known = {each.name for each in fields(cls)}
         if strange := sorted(record.keys() - known):
             raise VlpromptError(f"unknown field {strange[0]!r}; a newer vlprompt may have written it.")
-        try:
-            return cls(**record)
-        except (TypeError, AttributeError) as error:
-            raise VlpromptError(f"not a result: {str(error).replace('Result.__init__() ', '')}.") from error
-
-
-def append(path: str | Path, result: Result) -> None:
-    """Append one line to a file, completely or not at all; several processes may do so at once.
-
-    If the last line is incomplete, because its process was killed, the new one starts on a line of its own.
-
-    Raises:
-        VlpromptError: The disk is full or the file cannot be written; the file is unchanged.
-    """
-    path = Path(path)
-    line = result.to_json().encode() + b"\n"
-    try:
-        with alone(path.with_name(f".{path.name}.lock")), path.open("a+b", buffering=0) as file:
-            _append_locked(file, line)
-    except OSError as error:
-        raise VlpromptError(
-            f"the result could not be written to {path} ({reason(error)}); the file is unchanged. "
-            "Check the path, the rights and the free space."
-        ) from error
-
-
-def _append_locked(file: io.FileIO, line: bytes) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if size:
-        file.seek(size - 1)
-        line = line if file.read(1) == b"\n" else b"\n" + line
-    try:
-        while line:  # one write, unless the disk is nearly full: then the next one raises the error
-            line = line[file.write(line) :]
-        os.fsync(file.fileno())
-    except BaseException:
-        file.truncate(size)
-        raise
-
-
-def read(path: str | Path) -> list[Result]:
-    """Every result in a file, oldest first; incomplete lines are skipped with a warning that names them.
-
-    Raises:
-        VlpromptError: The file is missing, or a line is JSON but not a result.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise VlpromptError(f"{path} could not be read ({reason(error)}); check the path.") from error
-    results = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            results.append(Result.from_json(line))
-        except ValueError:
-            warn(f"{path}, line {number} is incomplete and was skipped; repeat the run that wrote it.")
-        except VlpromptError as error:
-            raise VlpromptError(f"{path}, line {number}: {error}") from error
-    return results
-
-
-def latest(results: Iterable[Result], key: str) -> Result | None:
-    """The last result with this key, or None."""
-    return next((result for result in reversed(list(results)) if result.key == key), None)
+        for each in fields(cls):
+            _check_kind(each, record)
+        return cls(**record)
 
 
 def peak_memory_mb() -> float:
@@ -213,6 +144,18 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _check_kind(field: Field[Any], record: Mapping[str, Any]) -> None:
+    """Raise VlpromptError if a record lacks a field that has no default, or has a value of another kind."""
+    if field.name not in record:
+        if field.default is MISSING and field.default_factory is MISSING:
+            raise VlpromptError(f"field {field.name!r} is missing.")
+        return
+    value = record[field.name]
+    kind: Any = {str: str, int: int, float: (int, float)}.get(field.type, dict)  # type: ignore[arg-type]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise VlpromptError(f"field {field.name!r} is of type {type(value).__name__}.")
 
 
 def _as_json(name: str, value: object) -> Any:

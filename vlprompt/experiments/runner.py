@@ -1,20 +1,24 @@
 """Runner: train a learner on one task, evaluate it on some, and store its prompt and its result line."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from vlprompt.config import make_config
 from vlprompt.data.features import FeatureStore
+from vlprompt.data.identity import Contents
 from vlprompt.data.task import Task
-from vlprompt.experiments import results, shards
+from vlprompt.errors import VlpromptError
+from vlprompt.experiments import results_file, shards
 from vlprompt.experiments.plan import Plan, Tasks, check_possible
 from vlprompt.experiments.record import Summary, completed, save_predictions
 from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import ResultsFile
 from vlprompt.experiments.spec import LearnerSpec
+from vlprompt.files import alone, reason
 from vlprompt.learner import PromptLearner
 from vlprompt.training.callbacks import ProgressBar
 from vlprompt.training.config import TrainConfig
@@ -61,6 +65,16 @@ class Runner:
         """Where result lines go."""
         return self.results or self.out / "results.jsonl"
 
+    @cached_property
+    def _stored(self) -> ResultsFile:
+        """What is in the file of results."""
+        return ResultsFile(self.results_file)
+
+    @cached_property
+    def _contents(self) -> Contents:
+        """The identity of data."""
+        return Contents(self.store)
+
     def check(self, specs: Sequence[LearnerSpec], train: Task, test_tasks: Tasks | None = None) -> None:
         """Raise UsageError where `run` would refuse one of the specs; call it before the first run."""
         for spec in specs:
@@ -99,14 +113,31 @@ class Runner:
         test_tasks = test_tasks or {"": train}
         learner = self.build(spec, train, test_tasks, seed=seed)
         tasks = [train, *test_tasks.values()]
-        plan = Plan.make(self.backbone, self.training, protocol, spec, learner, train, tasks, shots=shots, seed=seed)
-        if done := self.find(plan):
-            return done
-        report = self.fit(plan, train)
-        if not self.processes.is_first:
-            return Result.from_json(self.processes.broadcast_text(""))
-        with self._scores(plan, train, test_tasks, before=before) as scores:
-            return self.save(plan, test_tasks, scores, report, notes=notes, summary=summary)
+        plan = self.plan(protocol, spec, learner, train, tasks, shots=shots, seed=seed)
+
+        def work() -> Result:
+            report = self.fit(plan, train)
+            if not self.processes.is_first:
+                return Result.from_json(self.processes.broadcast_text(""))
+            with self._scores(plan, train, test_tasks, before=before) as scores:
+                return self.save(plan, test_tasks, scores, report, notes=notes, summary=summary)
+
+        return self.once(plan, work)
+
+    def plan(
+        self,
+        protocol: str,
+        spec: LearnerSpec,
+        learner: PromptLearner[Any, Any],
+        task: Task,
+        tasks: Sequence[Task],
+        *,
+        shots: int,
+        seed: int,
+    ) -> Plan:
+        """A run before any of it is done; arguments as of `Plan.make`."""
+        own = (self.backbone, self._contents, self.training)
+        return Plan.make(*own, protocol, spec, learner, task, tasks, shots=shots, seed=seed)
 
     def build(self, spec: LearnerSpec, train: Task, test_tasks: Tasks, *, seed: int) -> PromptLearner[Any, Any]:
         """The learner to train, after checking that it can be trained and evaluated.
@@ -118,12 +149,41 @@ class Runner:
         check_possible(spec.wrap(learner), train, test_tasks)
         return learner
 
-    def find(self, plan: Plan) -> Result | None:
+    def once(self, plan: Plan, work: Callable[[], Result]) -> Result:
+        """The result of an equal run; or else that of `work`, which one process at a time does.
+
+        Raises:
+            VlpromptError: The output folder cannot be written.
+        """
+        if done := self._find(plan):
+            return done
+        with self._claimed(plan):
+            return self._find(plan) or work()
+
+    def _find(self, plan: Plan) -> Result | None:
         """The result of an equal run, if there is one and it is not to be repeated."""
-        absent = self.fresh or not self.results_file.exists()
-        done = None if absent else results.latest(results.read(self.results_file), plan.result.key)
+        done = None if self.fresh else self._stored.latest(plan.result.key)
         line = self.processes.broadcast_text(done.to_json() if done else "")
         return Result.from_json(line) if line else None
+
+    @contextmanager
+    def _claimed(self, plan: Plan) -> Iterator[None]:
+        """Let other processes with the same run wait for its result. Shards of a run are evaluated at the same time."""
+        if self.shard or not self.processes.is_first:
+            yield
+            return
+        lock = self.state_path(plan, ".lock")
+        waiting = f"another process runs {plan.folder}; waiting for its result."
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(alone(lock, waiting))
+            except OSError as error:
+                raise VlpromptError(
+                    f"the folder {self.out} cannot be written ({reason(error)}); check the path and its permissions, "
+                    "or give another output folder."
+                ) from error
+            stack.callback(_delete, lock)
+            yield
 
     def state_path(self, plan: Plan, ending: str = "") -> Path:
         """Where the state of an unfinished run is stored: a folder, or the start of file names."""
@@ -189,7 +249,7 @@ class Runner:
         count = self.processes.size
         extra = {**(notes or {}), **({"processes": count} if count > 1 else {})}
         done = completed(replace(plan.result, extra=extra), test_tasks, scores, report, summary)
-        results.append(self.results_file, done)
+        results_file.append(self.results_file, done)
         self.processes.broadcast_text(done.to_json())
         return done
 
@@ -217,3 +277,9 @@ class Runner:
         if self.quiet or not config.epochs or not self.processes.is_first:
             return []
         return [ProgressBar(None if config.steps else config.epochs, label)]
+
+
+def _delete(lock: Path) -> None:
+    """Delete the file of a lock that is held: a process that waits for it will find the result of the run."""
+    with suppress(OSError):  # Windows deletes no open file; there it stays, empty
+        lock.unlink()

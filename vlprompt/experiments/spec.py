@@ -1,7 +1,7 @@
 """LearnerSpec: a method in a published setting, perhaps with changes; one row of a result table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vlprompt import methods
@@ -10,7 +10,7 @@ from vlprompt.data.needs import Input
 from vlprompt.data.task import Task
 from vlprompt.errors import unknown
 from vlprompt.learner import PromptLearner
-from vlprompt.training.config import Variant
+from vlprompt.training.config import TrainConfig, Variant
 from vlprompt.training.evaluate import Online
 
 Settings = Mapping[str, Mapping[str, Any]]  # changed settings by owner: {"coop": {"n_ctx": 4}, "train": {"epochs": 10}}
@@ -24,6 +24,7 @@ class LearnerSpec:
         method: Its name as given: "coop", or the import path of a class.
         kind: Its class.
         variant: The name of the published setting.
+        named: Whether the variant was given by name.
         config: The settings.
         published: The published setting, before any change.
         changed: The changes, for the label.
@@ -37,6 +38,7 @@ class LearnerSpec:
     published: Variant
     changed: Mapping[str, Any] = field(default_factory=dict)
     wrapped: "LearnerSpec | None" = None
+    named: bool = False
 
     @classmethod
     def parse(cls, text: str, settings: Settings | None = None) -> "LearnerSpec":
@@ -55,7 +57,8 @@ class LearnerSpec:
         kind = methods.learner_class(method)
         changed = {name: value for owner in owners(method) for name, value in (settings or {}).get(owner, {}).items()}
         config = make_config(kind.Config, {**vars(published.config), **changed})
-        return cls(method, kind, variant, config, published, changed, cls.parse(inner, settings) if plus else None)
+        wrapped = cls.parse(inner, settings) if plus else None
+        return cls(method, kind, variant, config, published, changed, wrapped, named=bool(which))
 
     @property
     def label(self) -> str:
@@ -93,6 +96,15 @@ class LearnerSpec:
     def adapts(self) -> bool:
         """Whether it adapts to test images: it reads random views of them, or learns from their stream."""
         return self.kind.needs.input is Input.VIEWS or self.online
+
+    def recipe(self, shots: int, task: Task) -> TrainConfig:
+        """The training settings of the trained method for a task.
+
+        Random crops and flips change what some images show (digits, texts, scans). So images are not augmented unless
+        the task states that published augmentation keeps its labels, or the published setting was given by name.
+        """
+        recipe = self.trained.published.training(shots, task.dataset)
+        return recipe if self.trained.named or task.augment else replace(recipe, augment="none")
 
     def wrap(self, learner: PromptLearner[Any, Any]) -> PromptLearner[Any, Any]:
         """The learner to evaluate, from the trained one.

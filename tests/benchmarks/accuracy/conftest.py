@@ -9,7 +9,8 @@ import pytest
 from benchmarks.accuracy.__main__ import main
 from vlprompt.data.task import Task
 from vlprompt.experiments import runner
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.sweep import experiment
 from vlprompt.learner import PromptLearner
 

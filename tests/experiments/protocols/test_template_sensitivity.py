@@ -14,7 +14,8 @@ from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
 from vlprompt.experiments.protocols import template_sensitivity
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.spec import LearnerSpec
 from vlprompt.report.sensitivity import sensitivity_table

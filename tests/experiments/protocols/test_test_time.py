@@ -16,7 +16,8 @@ from vlprompt.data.features import FeatureStore
 from vlprompt.data.needs import Input, Needs
 from vlprompt.errors import UsageError, VlpromptWarning
 from vlprompt.experiments.protocols import test_time as protocol
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.spec import LearnerSpec
 from vlprompt.learner import PromptLearner

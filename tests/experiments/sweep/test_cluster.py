@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.sweep.conftest import GRID, RUNS
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.experiments.sweep.cluster import WorkerPool
 from vlprompt.experiments.sweep.drive import sweep
 from vlprompt.experiments.sweep.plan import read_sweep, units
@@ -147,7 +147,7 @@ def stderr_of(process: "subprocess.Popen[str]", code: int) -> str:
 
 
 def metrics(out: Path) -> dict[str, dict[str, float]]:
-    return {result.key: dict(result.metrics) for result in results.read(out / "results.jsonl")}
+    return {result.key: dict(result.metrics) for result in results_file.read(out / "results.jsonl")}
 
 
 def test_two_workers_give_the_metrics_of_one_process(

@@ -9,7 +9,8 @@ import pytest
 
 from vlprompt import cli
 from vlprompt.errors import VlpromptError, VlpromptWarning
-from vlprompt.experiments.results import Result, read
+from vlprompt.experiments.results import Result
+from vlprompt.experiments.results_file import read
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.sweep import drive, worker
 from vlprompt.experiments.sweep.cluster import WorkerPool

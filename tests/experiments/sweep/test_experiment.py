@@ -9,7 +9,7 @@ import vlprompt as vp
 from vlprompt import checkpoint
 from vlprompt.data.features import FeatureStore
 from vlprompt.errors import UsageError, VlpromptError
-from vlprompt.experiments import results
+from vlprompt.experiments import results_file
 from vlprompt.experiments.protocols import few_shot
 from vlprompt.experiments.runner import Runner
 from vlprompt.experiments.spec import LearnerSpec
@@ -123,7 +123,7 @@ def test_results_name_a_local_backbone_without_its_path(name: str, shown: str, t
     task = vp.load_task("digits")
     task = replace(task, test=task.test[:20])
     (result,) = few_shot.run(runner, task, [LearnerSpec.parse("zero_shot")])
-    assert results.read(file) == [result]
+    assert results_file.read(file) == [result]
     assert result.backbone == shown
     (prompt,) = (tmp_path / "out" / "prompts").rglob("prompt.json")
     assert checkpoint.load(prompt.parent)[1]["backbone"] == name, "so that the prompt finds its backbone again"

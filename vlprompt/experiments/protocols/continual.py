@@ -169,17 +169,20 @@ def _in_order(
 ) -> Result:
     """Train on one task after another, or continue such a run, or find the result of an equal one."""
     learner, stages = _start(runner, spec, sequence, masked=masked, seed=seed), sequence.stages
-    where = (runner.backbone, runner.training, PROTOCOL, spec)
-    plan = Plan.make(*where, learner, stages[-1], stages, shots=shots, seed=seed)
-    if done := runner.find(plan):
-        return done
+    plan = runner.plan(PROTOCOL, spec, learner, stages[-1], stages, shots=shots, seed=seed)
+    return runner.once(plan, lambda: _train_in_order(runner, plan, learner, sequence))
+
+
+def _train_in_order(runner: Runner, plan: Plan, learner: PromptLearner[Any, Any], sequence: TaskSequence) -> Result:
+    """Train on one task after another, from where such a run was interrupted, and store the result."""
+    stages = sequence.stages
     path = runner.state_path(plan, "-tasks.safetensors")
     progress = _resumed(learner, sequence, path)
     for number in range(len(progress.rows), len(stages)):
         if number:
             learner.begin_task(stages[number])
         report = runner.fit(plan, stages[number], f"task{number + 1}")
-        scores = runner.evaluate(spec.wrap(learner), stages[number], sequence.test_tasks(number))
+        scores = runner.evaluate(plan.spec.wrap(learner), stages[number], sequence.test_tasks(number))
         progress = progress.after([each.metrics["top1"] for each in scores.values()], report)
         if number + 1 < len(stages):  # after the last one the result is stored
             _save(learner, progress, path)
