@@ -129,7 +129,7 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
             if self.one_blank:
                 raise UsageError(f"{self.method()} needs the same label words for all texts; use {WITH_CHOICES}.")
             limits = {"max_length": own.max_length, "prefix_length": self.layout.prefix_length}
-            self.choices = Choices(lm, self.renderer.template, names, space=own.space, **limits)
+            self.choices = Choices(lm, self.renderer.template, names, space=own.space, pieces=own.pieces, **limits)
             self.word_scorer = None
             return
         verbalizer = Verbalizer(lm, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space)
@@ -171,7 +171,7 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
         """Cross-entropy of the scores; PET's hinge loss where a word has several blanks. A scalar."""
         if not isinstance(self.word_scorer, BlankFilling):
             return super().loss(batch)
-        words = self.word_scorer.means(self.lm, texts_of(batch), self.soft_prompt())
+        words = self.word_scorer.at_once(self.lm, texts_of(batch), self.soft_prompt())
         return hinge_loss(self.verbalizer.classes(words), batch.labels)
 
     def saved_tensors(self) -> dict[str, Tensor]:
