@@ -103,6 +103,10 @@ class InContext(ClozeLearner[InContextConfig]):
         """Class scores (B, C), the mean over the prompts."""
         return torch.stack([self.answers(batch, shown) for shown in self.prompts]).mean(0)
 
+    def scores_at_blank(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores (B, W) of (W,) words, the mean over the prompts, not calibrated."""
+        return torch.stack([self.word_scores_beside(shown, texts_of(batch), words) for shown in self.prompts]).mean(0)
+
     def answers(self, batch: Batch, shown: tuple[int, ...]) -> Tensor:
         """Class scores (B, C) of one prompt."""
         scores = self.verbalizer(self.word_scores_beside(shown, texts_of(batch), self.verbalizer.ids))

@@ -77,6 +77,10 @@ class SoftVerbalizer(FrozenCloze[SoftVerbalizerConfig]):
         start = normal(len(self.classes), width, seed=self.seed).to(self.backbone.device)
         return start, start.new_zeros(len(start))
 
+    def vocabulary_scores(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """None: the learned vectors are no words of the vocabulary."""
+        return None
+
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         return self.states(batch) @ self.vectors.T + self.bias

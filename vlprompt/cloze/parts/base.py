@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
@@ -155,9 +156,19 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
         """The model that fills the blank; learners that train the model return their copy."""
         return self.backbone
 
+    def scores_at_blank(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores (B, W), at the blank, of (W,) vocabulary rows."""
+        return self.lm.scores(self.sequences(batch), words, self.soft_prompt())
+
     def word_scores(self, batch: Batch) -> Tensor:
         """Scores (B, U), at the blank, of the vocabulary rows that the label words need."""
-        return self.lm.scores(self.sequences(batch), self.verbalizer.ids, self.soft_prompt())
+        return self.scores_at_blank(batch, self.verbalizer.ids)
+
+    def vocabulary_scores(self, batch: Batch) -> Tensor | None:
+        """Scores (B, V) of the whole vocabulary at the blank; None where the method reads no words at one blank."""
+        if not self.layout.has_words or self.choices is not None or self.word_scorer is not None:
+            return None
+        return self.scores_at_blank(batch, torch.arange(self.lm.vocabulary_size, device=self.lm.device))
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
