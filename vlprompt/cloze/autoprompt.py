@@ -110,9 +110,7 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
     def loss_with(self, prompt: SoftPrompt, batch: Batch) -> Tensor:
         """The same with other words in the slots."""
         every = torch.arange(self.backbone.vocabulary_size)
-        scores = self.backbone.scores(self.sequences(batch), every, prompt)  # (B, V)
-        classes = self.verbalizer(scores[:, self.verbalizer.ids])  # (B, C)
-        return (scores.logsumexp(1) - classes.gather(1, batch.labels[:, None])[:, 0]).mean()
+        return self.vocabulary_loss(self.backbone.scores(self.sequences(batch), every, prompt), batch.labels)
 
     @torch.no_grad()
     def prepare(self, train: Batches, val: Batches | None) -> None:

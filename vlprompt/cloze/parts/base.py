@@ -170,6 +170,11 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
             return None
         return self.scores_at_blank(batch, torch.arange(self.lm.vocabulary_size, device=self.lm.device))
 
+    def vocabulary_loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """-log of the right class's probability over the whole vocabulary, a scalar; scores (B, V), labels (B,)."""
+        classes = self.verbalizer(scores[:, self.verbalizer.ids])  # (B, C)
+        return (scores.logsumexp(1) - classes.gather(1, labels[:, None])[:, 0]).mean()
+
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         if self.choices is not None:
