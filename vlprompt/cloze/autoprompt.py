@@ -119,7 +119,7 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
         self.val = val if val is not None and val.size else None
         self._begin_iteration()
         self.best.copy_(self.trigger)
-        self.best_loss.fill_(self._validation_loss())
+        self.best_loss.fill_(self.validation_loss())
 
     def backward(self, batch: Batch) -> Tensor:
         """Add to the sum of gradients, or to the candidates' losses; return the current trigger's loss."""
@@ -174,13 +174,17 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
 
     def propose(self, epoch: int) -> None:
         """Draw a slot and find the words with the greatest first-order decrease of the loss there."""
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
-        self.slot.copy_(torch.randint(len(self.trigger), (), generator=generator))
+        self.slot.fill_(self.draw_slot(epoch))
         gains = -(self.backbone.embed_tokens(self.allowed) @ self.gradient[self.slot])  # (A,)
         if self.config.filter:
             gains[torch.isin(self.allowed, self.verbalizer.ids)] = -math.inf
         top = gains.topk(min(len(self.tried), int(gains.isfinite().sum()))).indices
         self.tried[: len(top)] = self.allowed[top]
+
+    def draw_slot(self, epoch: int) -> int:
+        """The number of the word to change, which depends on the seed and the epoch."""
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        return int(torch.randint(len(self.trigger), (), generator=generator))
 
     @cached_property
     def allowed(self) -> Tensor:
@@ -198,13 +202,13 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
         losses = self.losses[1:].masked_fill(self.tried.cpu() < 0, math.inf)
         if losses.min() < self.losses[0]:
             self.trigger.copy_(self._with(int(self.tried[losses.argmin()])))
-            loss = self._validation_loss()
+            loss = self.validation_loss()
             if self.val is None or loss < self.best_loss:
                 self.best.copy_(self.trigger)
                 self.best_loss.fill_(loss)
         self._begin_iteration()
 
-    def _validation_loss(self) -> float:
+    def validation_loss(self) -> float:
         """The current trigger's mean loss on validation texts; infinite where there are none."""
         if self.val is None:
             return math.inf

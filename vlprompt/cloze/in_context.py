@@ -45,6 +45,8 @@ class InContextConfig(ClozeConfig):
     separator: str = "\n\n"  # between examples for a causal model (Calibrate Before Use); others have a token for it
     share: float = number(0.5, above=0, below=1)  # of a row for demonstrations, divided equally; longer ones are cut
     calibrate: bool = False  # divide by a prompt's content-free scores (Zhao et al. 2021), prompt by prompt
+    # Demonstrations in front come before the start token too, as in LM-BFF's code (run.py, gpt3_in_context_head).
+    reference_quirks: bool = False
 
 
 @final
@@ -67,7 +69,13 @@ class InContext(ClozeLearner[InContextConfig]):
         super().__init__(lm, classes, config, seed=seed)
         own = self.config
         self.demonstrations = Demonstrations(
-            lm, own.template, place=own.place, separator=own.separator, max_length=own.max_length, share=own.share
+            lm,
+            own.template,
+            place=own.place,
+            separator=own.separator,
+            max_length=own.max_length,
+            share=own.share,
+            start_last=own.reference_quirks,
         )
         self.register_buffer("shown", torch.zeros(1, 0, dtype=torch.int32))
         self._key_values: dict[tuple[int, ...], SoftPrompt] = {}

@@ -45,7 +45,15 @@ class Demonstrations:
     """
 
     def __init__(
-        self, lm: LanguageModel, template: str, *, place: Place, separator: str, max_length: int, share: float
+        self,
+        lm: LanguageModel,
+        template: str,
+        *,
+        place: Place,
+        separator: str,
+        max_length: int,
+        share: float,
+        start_last: bool = False,
     ) -> None:
         """Tokenise the fixed parts.
 
@@ -56,6 +64,7 @@ class Demonstrations:
             separator: Text between the examples of a causal model; other models have a token for it.
             max_length: The longest row.
             share: The share of it that demonstrations may take.
+            start_last: Demonstrations in front come before the tokenizer's start token.
 
         Raises:
             UsageError: A causal model would never see them, or the template has soft tokens.
@@ -70,7 +79,7 @@ class Demonstrations:
         separate = separator.replace("{", "{{").replace("}", "}}") if causal else ""
         self._follower = Renderer(Template(separate + template), lm, max_length=max_length)
         self._closing = () if causal else lm.vocabulary.tail
-        self._lead, self._share = lm.vocabulary.lead, share
+        self._lead, self._share = lm.vocabulary.lead if not start_last else (), share
 
     def joined(self, examples: Sequence[Example], words: Sequence[Sequence[int]]) -> tuple[int, ...]:
         """The ids of answered examples one after another.
