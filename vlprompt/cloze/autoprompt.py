@@ -242,7 +242,7 @@ SST2_RECIPE = replace(RECIPE, epochs=360, batch_size=24)  # README, SST-2: 180 i
 
 SOURCE = "Shin et al. 2020 (arXiv:2010.15980)"
 VARIANTS = {
-    "default": Variant(AutoPromptConfig(), RECIPE, f"{SOURCE}, create_trigger.py with --filter: 3 triggers, 10 candidates"),
+    "default": Variant(AutoPromptConfig(), RECIPE, f"{SOURCE}, create_trigger.py --filter: 3 triggers, 10 candidates"),
     "no-filter": Variant(AutoPromptConfig(filter=False), RECIPE, f"{SOURCE}, create_trigger.py without --filter"),
     "sst2": Variant(AutoPromptConfig(candidates=100), SST2_RECIPE, f"{SOURCE}, README: 100 candidates, 180 iterations"),
     "sst2-no-filter": Variant(

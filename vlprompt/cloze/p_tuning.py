@@ -38,7 +38,7 @@ class PTuningConfig(ClozeConfig):
 
     length: int = number(9, at_least=1)  # P, in front, where the template has no soft slots (LAMA/cli.py: 3 + 3 + 3)
     encoder: Encoder = "lama"
-    # What the right word competes with in training: the other classes' words, or the whole vocabulary as in LAMA's code.
+    # What the right word competes with in training: other classes' words, or the whole vocabulary (LAMA's code).
     rivals: Literal["words", "vocabulary"] = "words"
 
 
@@ -137,7 +137,9 @@ VARIANTS = {
         PTuningConfig(encoder="mlp", rule="mean_log_prob"), RECIPE, "OpenPrompt, PtuningTemplate, mlp"
     ),
     "openprompt-lstm": Variant(
-        PTuningConfig(encoder="few-shot", rule="mean_log_prob"), RECIPE, "OpenPrompt, PtuningTemplate, lstm, its default"
+        PTuningConfig(encoder="few-shot", rule="mean_log_prob"),
+        RECIPE,
+        "OpenPrompt, PtuningTemplate, its default lstm",
     ),
     "peft": Variant(PTuningConfig(encoder="peft-mlp"), RECIPE, "peft, PromptEncoder, its default MLP"),
 }

@@ -10,9 +10,7 @@ from vlprompt.report.series import Estimate, arrange, by_task
 AMONG_OBJECTS = "top1"
 
 
-def probing_table(
-    results: Iterable[Result], form: str = "terminal", *, metric: str = "vocabulary_top1"
-) -> str:
+def probing_table(results: Iterable[Result], form: str = "terminal", *, metric: str = "vocabulary_top1") -> str:
     """Results of `knowledge_probing`, a row for each learner.
 
     Columns: the mean over relations, then the relations, then the mean where only a relation's objects compete.

@@ -23,7 +23,9 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     lm, words, slots = models.lm(case.backbone), case.hyper["label_words"], case.tensor("slots").tolist()
     count = str(case.hyper["template"]).count("[T]")
     template = f"{{text}} {{soft:{count}}} {{mask}} ."
-    config = AutoPromptConfig(template, words, candidates=int(case.hyper["num_cand"]), filter=bool(case.hyper["filter"]))
+    config = AutoPromptConfig(
+        template, words, candidates=int(case.hyper["num_cand"]), filter=bool(case.hyper["filter"])
+    )
     learner = AutoPrompt(lm, words, config)
     sets = (labelled([(text, words.index(word)) for text, word in case.hyper[name]]) for name in ("train", "dev"))
     train, dev = (text_batches(rows, batch_size=int(case.hyper["bsz"])) for rows in sets)
@@ -31,7 +33,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     found: dict[str, list[Any]] = {name: [] for name in ("triggers", "candidates", "slot_gradient", "train_metric")}
     dev_metric = [-float(learner.best_loss)]
     for number, slot in enumerate(slots):
-        learner.draw_slot = lambda epoch, slot=slot: slot  # type: ignore[assignment, misc]
+        learner.draw_slot = lambda epoch, slot=slot: slot
         before = learner.trigger.clone()
         _epoch(learner, train, 2 * number + 1)
         found["triggers"].append(before)
@@ -50,6 +52,6 @@ def _epoch(learner: AutoPrompt, train: Any, number: int) -> torch.Tensor:
     """Run one epoch; return the summed losses (1 + K,) before the search uses them."""
     for batch in train.epoch(number):
         learner.backward(batch)
-    losses = learner.losses.clone()
+    losses: torch.Tensor = learner.losses.clone()
     learner.end_epoch(number, 10**6)
     return losses

@@ -21,7 +21,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     template = str(case.hyper["pattern"]).replace("[MASK]", "{mask}")
     batch, answers = batch_of_pairs(case.hyper["texts"]), {}
     for name, order in ORDERS.items():
-        config = PromptOrientedFineTuningConfig(template, words, pieces=order)  # type: ignore[arg-type]
+        config = PromptOrientedFineTuningConfig(template, words, pieces=order)
         learner = PromptOrientedFineTuning(lm, words, config).eval()
         answers[f"log_probs_{name}"] = learner.predict(batch)
         with torch.no_grad():

@@ -84,7 +84,10 @@ def test_every_method_that_reads_a_word_ranks_the_vocabulary(
 
 
 def test_a_result_without_ranks_is_computed_again(tasks: list[Task], tiny_lm: Make, tmp_path: Path) -> None:
-    runner, spec = Runner(tiny_lm("bert"), tmp_path, FeatureStore(tmp_path), quiet=True), LearnerSpec.parse("hard_prompt")
+    runner, spec = (
+        Runner(tiny_lm("bert"), tmp_path, FeatureStore(tmp_path), quiet=True),
+        LearnerSpec.parse("hard_prompt"),
+    )
     (found,) = knowledge_probing.run(runner, tasks[1:], [spec])
     old = replace(found, metrics={"top1": found.metrics["top1"]}, extra={"left_out": 0})
     runner.results_file.write_text(old.to_json() + "\n")

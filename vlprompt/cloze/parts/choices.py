@@ -120,22 +120,18 @@ class Choices:
             prompt: Learned tokens or prefix.
         """
         rows, candidates = self._read(examples)
-        longest = [0] * len(rows)
-        for each in candidates:
-            longest[each.example] = max(longest[each.example], len(each.ids))
-        sums = {True: labels.new_zeros((), dtype=torch.float32), False: labels.new_zeros((), dtype=torch.float32)}
-        counts = {True: 0, False: 0}
+        longest = [max(len(each.ids) for each in candidates if each.example == number) for number in range(len(rows))]
+        pieces, is_right = [], []
         for blanks in sorted(set(longest)):
             own = [each for each in candidates if longest[each.example] == blanks]
             texts = self._sequences(lm, [_with_blanks(rows[each.example], blanks) for each in own])
-            words = torch.tensor([each.ids + [0] * (blanks - len(each.ids)) for each in own], device=lm.device)
-            found = log_probs(lm, texts, blanks, prompt).gather(2, words[..., None])[..., 0]  # (R, n)
-            for row, each in zip(found, own, strict=True):
-                right = each.choice == int(labels[each.example])
-                sums[right] = sums[right] + row[: len(each.ids)].sum()
-                counts[right] += len(each.ids)
-        right, wrong = (sums[which] / max(counts[which], 1) for which in (True, False))
-        return (1 - right + wrong).clamp_min(0)
+            every = log_probs(lm, texts, blanks, prompt)  # (R, n, V)
+            for row, each in zip(every, own, strict=True):
+                pieces.append(row[range(len(each.ids)), each.ids])
+                is_right += [each.choice == int(labels[each.example])] * len(each.ids)
+        found, right = torch.cat(pieces), torch.tensor(is_right, device=lm.device)
+        means = [(found * some).sum() / some.sum().clamp_min(1) for some in (right, ~right)]
+        return (1 - means[0] + means[1]).clamp_min(0)
 
     def _read(self, examples: Examples) -> tuple[list[Row], list[_Candidate]]:
         """The rows of texts, and all their candidates."""
@@ -155,7 +151,9 @@ class Choices:
             raise UsageError(f"candidate {words!r} is {len(ids)} pieces; an encoder-decoder reads one.")
         return _Candidate(number, choice, ids)
 
-    def _filled(self, lm: LanguageModel, rows: Sequence[Row], every: Sequence[_Candidate], prompt: SoftPrompt) -> Tensor:
+    def _filled(
+        self, lm: LanguageModel, rows: Sequence[Row], every: Sequence[_Candidate], prompt: SoftPrompt
+    ) -> Tensor:
         """(R,) of a masked model, which fills as many blanks as a candidate has pieces."""
         found: dict[int, Tensor] = {}
         for blanks in sorted({len(each.ids) for each in every}):
