@@ -133,10 +133,10 @@ VARIANTS = {
         FEW_SHOT_RECIPE,
         f"{SOURCE}, few-shot: one token, LSTM of the width",
     ),
-    "openprompt": Variant(
+    "openprompt-mlp": Variant(
         PTuningConfig(encoder="mlp", rule="mean_log_prob"), RECIPE, "OpenPrompt, PtuningTemplate, mlp"
     ),
-    "openprompt-lstm": Variant(
+    "openprompt": Variant(
         PTuningConfig(encoder="few-shot", rule="mean_log_prob"),
         RECIPE,
         "OpenPrompt, PtuningTemplate, its default lstm",
