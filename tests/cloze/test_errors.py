@@ -139,7 +139,9 @@ def test_raising_max_length_is_no_remedy_beyond_the_model(tiny_lm: Make) -> None
     assert "more than" not in one_line(lambda: prompt(lm, "{text} it was {mask}", max_length=4))
 
 
-@pytest.mark.parametrize("template", ["{\nx} {mask}", "{text}\n{\x1b[2J} {mask}", "{text} {mask:\r\n}", "{a\tb\n} {mask}"])
+@pytest.mark.parametrize(
+    "template", ["{\n1x} {mask}", "{text}\n{\x1b[2J} {mask}", "{text} {mask:\r\n}", "{a\tb\n} {mask}"]
+)
 def test_control_characters_of_a_template_are_escaped(template: str) -> None:
     message = one_line(lambda: HardPromptConfig(template))
     assert message.isprintable()

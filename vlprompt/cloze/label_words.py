@@ -142,7 +142,9 @@ class LabelWords(FrozenCloze[LabelWordsConfig]):
 VARIANTS = {
     "lm-bff": Variant(LabelWordsConfig(), NO_TRAINING, "Gao et al. 2021 (arXiv:2012.15723), the model frozen"),
     "lm-bff-32": Variant(
-        LabelWordsConfig(keep=32), NO_TRAINING, "Gao et al. 2021, tools/sort_prompt.py: the best 32 assignments are ranked"
+        LabelWordsConfig(keep=32),
+        NO_TRAINING,
+        "Gao et al. 2021, tools/sort_prompt.py: the best 32 assignments are ranked",
     ),
     "avs": Variant(
         LabelWordsConfig(search="avs", candidates=1000), NO_TRAINING, "Schick et al. 2020 (arXiv:2010.13641), by ratio"

@@ -54,7 +54,7 @@ class Renderer:
             self._check_causal()
         self.parts = [self._fixed(part) for part in template.parts]
         empty = [_Stretch([], each.part) if each.part.kind == "field" else each for each in self.parts]
-        if (length := len(self._joined(empty).ids)) > self.room:
+        if (length := len(self._joined(empty).ids)) > self.room or self.room < 1:
             self._refuse(length, prefix_length)
 
     @property
@@ -106,7 +106,7 @@ class Renderer:
         alone, most = f"template {self.template.text!r} alone takes {length} tokens", self.lm.max_length
         if self.room == most - prefix_length and prefix_length:
             left = f"{self.lm.name} has {most} positions, a prefix takes {prefix_length} and {alone}"
-            remedy = f"Set length to {most - length} or less" if length < most else "Shorten the template"
+            remedy = f"Set length to {most - max(length, 1)} or less" if length < most else "Shorten the template"
             raise UsageError(f"{left}; its blank would be cut off. {remedy}.")
         hint = "" if self.room < most else f" ({self.lm.name} has no more than {most} positions.)"
         raise UsageError(
