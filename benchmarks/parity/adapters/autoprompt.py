@@ -33,7 +33,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     found: dict[str, list[Any]] = {name: [] for name in ("triggers", "candidates", "slot_gradient", "train_metric")}
     dev_metric = [-float(learner.best_loss)]
     for number, slot in enumerate(slots):
-        learner.draw_slot = lambda epoch, slot=slot: slot
+        learner.draw_slot = lambda _, slot=slot: slot
         before = learner.trigger.clone()
         _epoch(learner, train, 2 * number + 1)
         found["triggers"].append(before)

@@ -39,7 +39,7 @@ def hard_prompt(lm: LanguageModel, words: tuple[tuple[str, ...], ...] = WORDS) -
 
 
 def expected(lm: LanguageModel, text: Text, candidate: str) -> float:
-    """A candidate's score by the library alone, from ids, one row at a time: blanks filled likeliest first, or a mean."""
+    """A candidate's score by the library alone, one row at a time: blanks filled likeliest first, or a mean."""
     pieces = lm.vocabulary.pieces(" " + candidate)
     lead = [*lm.vocabulary.lead, *lm.vocabulary.pieces(text["text"]), *lm.vocabulary.pieces(" it was")]
 
