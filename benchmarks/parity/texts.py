@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.lm_inputs import Sequences
 from vlprompt.cloze.parts.base import ClozeLearner
 from vlprompt.data.batch import Batch
+from vlprompt.data.images import Example
 from vlprompt.data.texts import Text
 
 
@@ -33,6 +35,17 @@ def examples(case: Case) -> Batch:
     rows = [row if isinstance(row, Mapping) else {"text_a": row[0], "text_b": row[1]} for row in case.hyper["examples"]]
     texts = tuple(Text(tuple((name, str(words)) for name, words in row.items() if words)) for row in rows)
     return Batch(case.tensor("labels"), torch.arange(len(rows)), texts=texts)
+
+
+def labelled(pairs: Sequence[tuple[str, int]]) -> list[Example]:
+    """Texts with labels as examples."""
+    return [Example(Text.of(text=text), int(label)) for text, label in pairs]
+
+
+def batch_of_pairs(pairs: Sequence[tuple[str, int]]) -> Batch:
+    """The same as a batch."""
+    made = Batch.of_texts([text for text, _ in pairs])
+    return replace(made, labels=torch.tensor([int(label) for _, label in pairs]))
 
 
 def words_of(case: Case) -> tuple[tuple[str, ...], ...]:

@@ -108,6 +108,9 @@ def test_the_loss_never_rises_and_the_search_is_repeatable(tiny_lm: Make, tmp_pa
     assert losses[-1] < losses[0]
     vp.fit(second, task(), recipe(16, batch_size=2), store=store)
     assert torch.equal(first.trigger, second.trigger), "batches are summed"
+    third = AutoPrompt.for_task(lm, task(), CONFIG, seed=1)
+    vp.fit(third, task(), recipe(16, batch_size=3), store=store)
+    assert torch.equal(first.trigger, third.trigger), "and the incomplete one counts"
     assert not set(first.trigger.tolist()) & {piece for own in first_pieces(lm, WORDS) for piece in own}
     assert first.words == tuple(lm.vocabulary.shown(first.trigger.tolist()))
 
@@ -180,3 +183,13 @@ def test_capitals_special_tokens_and_label_words_are_no_triggers(tiny_lm: Make) 
     assert len(tried) == len(set(tried)) < 1000, "no more candidates than there are"
     assert not set(tried) & {piece for own in first_pieces(lm, WORDS) for piece in own}
     assert math.isinf(learner.best_loss)
+
+
+def test_without_the_filter_every_word_may_be_a_trigger(tiny_lm: Make) -> None:
+    lm = tiny_lm("roberta")
+    learner = AutoPrompt.for_task(lm, task(), replace(CONFIG, candidates=1000, filter=False))
+    learner.gradient.normal_(generator=torch.Generator().manual_seed(1))
+    learner.propose(1)
+    tried = {word for word in learner.tried.tolist() if word >= 0}
+    assert tried >= lm.vocabulary.special
+    assert tried >= {piece for own in first_pieces(lm, WORDS) for piece in own}

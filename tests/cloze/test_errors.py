@@ -8,7 +8,7 @@ import pytest
 
 from vlprompt import cli
 from vlprompt.backbones.lm import LanguageModel
-from vlprompt.cloze import HardPrompt, HardPromptConfig, PromptTuning, PromptTuningConfig
+from vlprompt.cloze import HardPrompt, HardPromptConfig, PrefixTuning, PromptTuning, PromptTuningConfig, PTuningV2
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError, VlpromptError
 
@@ -119,3 +119,29 @@ def test_a_saved_model_without_a_mask_token_fails_in_one_line(
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("vlprompt: ")]
     assert stop.value.code == 1
     assert "its tokenizer has no mask token" in line
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bert", PrefixTuning), ("gpt2", PTuningV2), ("roberta", PTuningV2)])
+def test_a_prefix_that_is_too_long_is_named(name: str, kind: type[PTuningV2], tiny_lm: Make) -> None:
+    lm = tiny_lm(name)
+    for length in (64, 100):
+        config = kind.Config("{text} it was {mask}", (("bad",), ("good",)), length=length)
+        message = one_line(lambda config=config: kind(lm, ("no", "yes"), config))  # type: ignore[misc]
+        assert f"tiny {name} has 64 positions, a prefix takes {length} and template" in message
+        assert " -" not in message
+    longest = int(message.rsplit("Set length to ", 1)[1].split(" or less", 1)[0])
+    kind(lm, ("no", "yes"), kind.Config("{text} it was {mask}", (("bad",), ("good",)), length=longest))
+
+
+def test_raising_max_length_is_no_remedy_beyond_the_model(tiny_lm: Make) -> None:
+    lm = tiny_lm("bert")
+    assert "more than 64 positions" in one_line(lambda: prompt(lm, "{text} " + "the film " * 50 + "{mask}"))
+    assert "more than" not in one_line(lambda: prompt(lm, "{text} it was {mask}", max_length=4))
+
+
+@pytest.mark.parametrize(
+    "template", ["{\n1x} {mask}", "{text}\n{\x1b[2J} {mask}", "{text} {mask:\r\n}", "{a\tb\n} {mask}"]
+)
+def test_control_characters_of_a_template_are_escaped(template: str) -> None:
+    message = one_line(lambda: HardPromptConfig(template))
+    assert message.isprintable()

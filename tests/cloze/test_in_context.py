@@ -205,3 +205,34 @@ def test_its_classes_are_those_of_its_demonstrations(tiny_lm: Make) -> None:
     learner = fitted(tiny_lm("bert"), InContextConfig(TEMPLATE))
     with pytest.raises(UsageError, match="its demonstrations are examples of these classes"):
         learner.set_classes(["bad", "good"])
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_demonstrations_in_front_may_be_cut_at_their_beginning(name: str, tiny_lm: Make) -> None:
+    """The question and the last demonstrations stay (LM-BFF, --truncate_head)."""
+    lm = tiny_lm(name)
+    words = (("bad",), ("good",))
+    config = InContextConfig("{text} it was {mask}", words, place="front", max_length=30, cut_head=True)
+    learner = InContext(lm, ("no", "yes"), config)
+    pieces = [own[0] for own in learner.verbalizer.word_pieces]
+    shown = learner.demonstrations.joined([*texts.examples(["the film was great"] * 6, [0, 1] * 3)], pieces)
+    question = {"text": "the actor"}
+    alone = learner.demonstrations.row(question, ())
+    row = learner.demonstrations.row(question, shown)
+    assert len(row.ids) == 30
+    assert row.ids[row.read + 1 :] == alone.ids[alone.read + 1 :]
+    lead = len(lm.vocabulary.lead)
+    assert row.ids[:lead] == tuple(lm.vocabulary.lead)
+    kept = 30 - len(learner.demonstrations.row(question, shown[-1:]).ids) + 1
+    assert row.ids[lead : lead + kept] == shown[-kept:]
+    scores = learner.word_scores_beside(shown, [question, {"text": "it"}], learner.verbalizer.ids)
+    assert scores.isfinite().all()
+
+
+def test_the_start_token_may_follow_the_demonstrations_as_in_the_code(tiny_lm: Make) -> None:
+    lm = tiny_lm("bert")
+    config = InContextConfig("{text} it was {mask}", (("bad",), ("good",)), place="front", reference_quirks=True)
+    learner = InContext(lm, ("no", "yes"), config)
+    row = learner.demonstrations.row({"text": "it"}, (7, 8))
+    assert row.ids[:3] == (7, 8, *lm.vocabulary.lead)
+    assert row.ids[row.read] == lm.vocabulary.blank

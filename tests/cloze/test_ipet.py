@@ -59,18 +59,37 @@ def test_texts_are_sampled_in_proportion_to_the_probability_of_their_label() -> 
     torch.testing.assert_close(counts / 3000, expected, rtol=0, atol=0.03)
 
 
-def test_of_a_class_with_too_few_texts_all_are_used() -> None:
-    probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+def test_of_a_class_with_too_few_texts_they_are_repeated() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]])
     with pytest.warns(VlpromptWarning, match="1 of 2 classes have fewer pseudo-labelled texts than wanted"):
         chosen = ipet.sample_texts(probabilities, [1, 5], torch.Generator().manual_seed(0))
-    assert (2, 1) in chosen
-    assert len(chosen) == 2
+    own = [place for place, label in chosen if label == 1]
+    assert len(own) == 5, "drawn without replacement from three times two texts"
+    assert {own.count(2), own.count(3)} == {2, 3}
+    with pytest.warns(VlpromptWarning, match="1 of 2 classes"):
+        none = ipet.sample_texts(torch.tensor([[0.9, 0.1]]), [1, 5], torch.Generator())
+    assert none == [(0, 0)], "a class that is predicted for no text gets none"
 
 
-def test_the_first_generation_may_use_the_most_probable_texts() -> None:
+def test_the_first_generation_may_draw_among_the_most_probable_texts() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.1, 0.9]])
-    assert ipet.most_likely(probabilities, 2) == [(0, 0), (1, 0), (3, 1), (2, 1)]
+    drawn = [ipet.sample_texts(probabilities, [1, 2], torch.Generator().manual_seed(seed), 3) for seed in range(200)]
+    assert all([label for _, label in each] == [0, 1, 1] for each in drawn)
+    assert {each[0][0] for each in drawn} == {0, 1, 2}, "the third is more probable as the other class"
+    assert {place for each in drawn for place, label in each if label} == {1, 2, 3}
     assert ipet.class_counts(32, torch.tensor([0, 0, 0, 1]), 3) == [24, 8, 0]
+    assert ipet.class_counts(8, torch.tensor([0, 0, 1]), 2) == [5, 2], "as int() of the authors' code"
+
+
+def test_members_are_weighted_by_the_texts_labelled_by_hand(tiny_lm: Make) -> None:
+    learner = IPET.for_task(tiny_lm("bert"), TASK, IPETConfig(steps=1, repetitions=1, growth=2.0), seed=1)
+    wrong = tuple(vp.Example(row.item, 1 - row.label) for row in ROWS)
+    grown = TrainingTexts(ROWS + wrong, REST, grown=len(wrong))
+    assert grown.by_hand == ROWS
+    _, weight = learner.ensemble.vote(0, grown, 1)
+    assert weight == learner.ensemble.vote(0, TEXTS, 1)[1]
+    votes = Votes(torch.randn(2, len(REST), 2, generator=torch.Generator().manual_seed(0)), torch.ones(2))
+    assert learner.grow(TEXTS, votes, 0, 0).by_hand == ROWS
 
 
 def test_a_single_member_is_its_own_teacher() -> None:

@@ -65,3 +65,10 @@ def test_mistakes_about_texts_are_one_line(reviews: list[str], fails: Callable[.
     assert "needs a template" in fails(["cloze", *reviews[:2], *reviews[4:]])
     assert "--pretrained is for CLIPs" in fails(["cloze", *reviews, "--pretrained", "openai"])
     assert "for your own files" in fails(["cloze", "--task", "reviews", "--text-columns", "text"])
+
+
+def test_it_prints_which_words_mean_which_class(reviews: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["cloze", *reviews, "--words", "bad,dull", "good", "--learners", "hard_prompt", "--json"])
+    printed = capsys.readouterr()
+    assert "label words: class 'no' is 'bad' or 'dull', class 'yes' is 'good'\n" in printed.err
+    assert "label words" not in printed.out

@@ -174,3 +174,14 @@ def test_a_number_is_the_count_of_learned_tokens_before_the_name(clip: Clip) -> 
         assert torch.equal(counted.suffix_index, named.suffix_index)
     with pytest.raises(UsageError, match="position is 6; 0 to 5"):
         PromptLayout(clip, NAMES, 5, position=6)
+
+
+def test_unknown_words_of_many_names_cause_one_short_warning(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = clip.tokenizer.pieces("a photo of x .")
+    monkeypatch.setattr(clip.tokenizer, "trained_ids", frozenset(known))
+    monkeypatch.setattr(clip.tokenizer, "_warned", set())
+    names = ["owl", "cat", "dog", "bus", "car", "tree", "lamp", "ship", "bird", "fish", "house", "apple", "chair"]
+    with pytest.warns(VlpromptWarning) as caught:
+        PromptLayout(clip, names, 2)
+    assert len(caught) == 1
+    assert " more and treats it" in str(caught[0].message)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from vlprompt.errors import UsageError, VlpromptError, warn
 
+SHOWN = 10  # words in a warning
+
 
 class Tokenizer:
     """An open_clip tokenizer with explicit special tokens, errors for long texts and warnings for untrained tokens.
@@ -83,16 +85,19 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """N texts -> (N, L) int64 ids; UsageError for a text with more tokens than the tower accepts."""
-        pieces = [self.warn_untrained(self.pieces(text)) for text in texts]
+        pieces = [self.pieces(text) for text in texts]
+        self.warn_untrained([piece for row in pieces for piece in row])
         return self.pad_rows([[*self.lead, *row, *self.tail] for row in pieces], texts)
 
     def warn_untrained(self, pieces: list[int]) -> list[int]:
-        """Return `pieces`, with one warning for each token that the model was never trained on."""
+        """Return `pieces`, with one warning for all tokens that are new and that the model was never trained on."""
         if self.trained_ids is not None and (new := set(pieces) - self.trained_ids - self._warned):
             self._warned |= new
-            words = ", ".join(repr(self.word(piece)) for piece in dict.fromkeys(pieces) if piece in new)
+            named = [piece for piece in dict.fromkeys(pieces) if piece in new]
+            words = ", ".join(repr(self.word(piece)) for piece in named[:SHOWN])
+            more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
             warn(
-                f"the model was not trained on {words} and treats it as an average word. "
+                f"the model was not trained on {words}{more} and treats it as an average word. "
                 "Use other words, or a backbone with a full vocabulary."
             )
         return pieces

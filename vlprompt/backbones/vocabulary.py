@@ -39,10 +39,30 @@ class Vocabulary:
         self.pad = int(next(each for each in filler if each is not None))
         self.max_length = int(min(tokenizer.model_max_length, 1_000_000))  # "no limit" is 1e30 in transformers
 
-    def pieces(self, text: str) -> list[int]:
-        """The ids of a text, without special tokens."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+    def pieces(self, text: str, *, special: bool = False) -> list[int]:
+        """The ids of a text, which gets no special tokens around it.
+
+        Args:
+            text: Any words.
+            special: Names of special tokens in the text ("[SEP]") are these tokens; otherwise they are plain words, as
+                a text from a data set needs: a blank in it would be one more blank.
+        """
+        options = {"add_special_tokens": False, "split_special_tokens": not special, "verbose": False}
+        ids: list[int] = self.tokenizer(text, **options)["input_ids"]
+        if special or self._reserved.isdisjoint(ids):
+            return ids
+        # A Unigram vocabulary (T5) spells the name of a special token as that token, whatever the options.
+        return [piece for each in ids for piece in (self._spelled(each) if each in self._reserved else [each])]
+
+    def _spelled(self, special: int) -> list[int]:
+        """The ids of the letters of a special token's name."""
+        letters = [self.tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in self.shown([special])[0]]
+        return [piece for each in letters for piece in each]
+
+    @cached_property
+    def _reserved(self) -> frozenset[int]:
+        """Special tokens, without the one for text outside the vocabulary."""
+        return self.special - {self.unknown}
 
     def shown(self, ids: Sequence[int]) -> list[str]:
         """The spelling of tokens in the vocabulary."""

@@ -5,13 +5,14 @@ drawn, and its candidates are the words with the greatest first-order decrease o
 computes the loss with each candidate in the slot on the same texts, and the best one replaces the word if its loss is
 lower. The loss is -log of the summed probabilities of a class's words over the whole vocabulary.
 
-With validation texts the trigger with the lowest loss on them is kept, as in the authors' code. Candidates are compared
-by the loss, as in the paper; the code (ucinlp/autoprompt, create_trigger.py) counts right answers where label words are
-given. It sums over a number of batches; here the sum is over the training set, a batch or two in few-shot tasks.
+With validation texts the trigger with the lowest loss on them is kept. The authors' code (ucinlp/autoprompt,
+create_trigger.py) counts right answers instead of the loss where label words are given, here and for candidates, and
+does not compare with the first trigger. It sums over `accumulation_steps` batches; here the sum is over the whole
+training set, the incomplete last batch included, a batch or two in few-shot tasks.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
@@ -38,6 +39,8 @@ class AutoPromptConfig(ClozeConfig):
     rule: Rule = "logsumexp"  # probabilities of a class's words are summed (create_trigger.py, get_loss)
     length: int = number(3, at_least=1)  # triggers, before the blank, if the template has no soft slots (README, SST-2)
     candidates: int = number(10, at_least=1)  # words that are tried in an iteration (--num-cand)
+    # Neither special tokens, nor label words, nor words with a capital letter may be triggers (--filter).
+    filter: bool = True
 
 
 @final
@@ -70,7 +73,9 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
         self.slot = torch.zeros((), dtype=torch.int64)
         self.tried = torch.full((self.config.candidates,), -1, device=lm.device)
         self.losses = torch.zeros(1 + self.config.candidates, dtype=torch.float64)
+        self.train_texts: Batches | None = None
         self.val: Batches | None = None
+        self._seen: set[int] = set()  # positions of the texts in this epoch's batches
 
     def make_layout(self, template: str) -> Layout:
         """The template with slots for the triggers."""
@@ -105,20 +110,20 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
     def loss_with(self, prompt: SoftPrompt, batch: Batch) -> Tensor:
         """The same with other words in the slots."""
         every = torch.arange(self.backbone.vocabulary_size)
-        scores = self.backbone.scores(self.sequences(batch), every, prompt)  # (B, V)
-        classes = self.verbalizer(scores[:, self.verbalizer.ids])  # (B, C)
-        return (scores.logsumexp(1) - classes.gather(1, batch.labels[:, None])[:, 0]).mean()
+        return self.vocabulary_loss(self.backbone.scores(self.sequences(batch), every, prompt), batch.labels)
 
     @torch.no_grad()
-    def prepare(self, train: Batches, val: Batches | None) -> None:  # noqa: ARG002
+    def prepare(self, train: Batches, val: Batches | None) -> None:
         """Start a search at the current trigger."""
+        self.train_texts = train
         self.val = val if val is not None and val.size else None
         self._begin_iteration()
         self.best.copy_(self.trigger)
-        self.best_loss.fill_(self._validation_loss())
+        self.best_loss.fill_(self.validation_loss())
 
     def backward(self, batch: Batch) -> Tensor:
         """Add to the sum of gradients, or to the candidates' losses; return the current trigger's loss."""
+        self._seen.update(batch.index.tolist())
         if self.tried[0] < 0:
             return self._add_gradient(batch)
         with torch.no_grad():
@@ -141,6 +146,10 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
     @torch.no_grad()
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Propose candidates, or choose among them; after the last epoch use the best trigger."""
+        with torch.enable_grad():
+            for batch in self._left_out():
+                self.backward(batch)
+        self._seen.clear()
         if self.tried[0] < 0:
             self.propose(epoch)
         else:
@@ -148,20 +157,42 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
         if epoch == epochs:
             self.trigger.copy_(self.best)
 
+    def _left_out(self) -> Iterator[Batch]:
+        """Yield the texts of the incomplete batch, which a shuffled epoch drops; none where an epoch was cut short."""
+        texts = self.train_texts
+        left = set(range(len(texts.labels))) - self._seen if texts else set()
+        if texts is None or len(left) >= texts.batch_size:
+            return
+        epoch = 0
+        while left:
+            for batch in texts.epoch(epoch):
+                rows = [row for row, place in enumerate(batch.index.tolist()) if place in left]
+                left -= set(batch.index.tolist())
+                if rows:
+                    yield batch.part(torch.tensor(rows)).to(self.backbone.device)
+            epoch += 1
+
     def propose(self, epoch: int) -> None:
         """Draw a slot and find the words with the greatest first-order decrease of the loss there."""
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
-        self.slot.copy_(torch.randint(len(self.trigger), (), generator=generator))
+        self.slot.fill_(self.draw_slot(epoch))
         gains = -(self.backbone.embed_tokens(self.allowed) @ self.gradient[self.slot])  # (A,)
-        gains[torch.isin(self.allowed, self.verbalizer.ids)] = -math.inf
+        if self.config.filter:
+            gains[torch.isin(self.allowed, self.verbalizer.ids)] = -math.inf
         top = gains.topk(min(len(self.tried), int(gains.isfinite().sum()))).indices
         self.tried[: len(top)] = self.allowed[top]
 
+    def draw_slot(self, epoch: int) -> int:
+        """The number of the word to change, which depends on the seed and the epoch."""
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        return int(torch.randint(len(self.trigger), (), generator=generator))
+
     @cached_property
     def allowed(self) -> Tensor:
-        """(A,) ids that may be triggers: no special token, nothing that starts with a capital letter (--filter)."""
+        """(A,) ids that may be triggers; with the filter no special token and nothing that starts with a capital."""
         vocabulary = self.backbone.vocabulary
         count = min(len(vocabulary.tokenizer), len(self.backbone.table))
+        if not self.config.filter:
+            return torch.arange(count, device=self.backbone.device)
         texts = vocabulary.tokenizer.batch_decode([[piece] for piece in range(count)])
         ids = [p for p in range(count) if p not in vocabulary.special and not texts[p].strip()[:1].isupper()]
         return torch.tensor(ids, device=self.backbone.device)
@@ -171,13 +202,13 @@ class AutoPrompt(ClozeLearner[AutoPromptConfig]):
         losses = self.losses[1:].masked_fill(self.tried.cpu() < 0, math.inf)
         if losses.min() < self.losses[0]:
             self.trigger.copy_(self._with(int(self.tried[losses.argmin()])))
-            loss = self._validation_loss()
+            loss = self.validation_loss()
             if self.val is None or loss < self.best_loss:
                 self.best.copy_(self.trigger)
                 self.best_loss.fill_(loss)
         self._begin_iteration()
 
-    def _validation_loss(self) -> float:
+    def validation_loss(self) -> float:
         """The current trigger's mean loss on validation texts; infinite where there are none."""
         if self.val is None:
             return math.inf
@@ -211,6 +242,10 @@ SST2_RECIPE = replace(RECIPE, epochs=360, batch_size=24)  # README, SST-2: 180 i
 
 SOURCE = "Shin et al. 2020 (arXiv:2010.15980)"
 VARIANTS = {
-    "default": Variant(AutoPromptConfig(), RECIPE, f"{SOURCE}, create_trigger.py: 3 triggers, 10 candidates"),
+    "default": Variant(AutoPromptConfig(), RECIPE, f"{SOURCE}, create_trigger.py --filter: 3 triggers, 10 candidates"),
+    "no-filter": Variant(AutoPromptConfig(filter=False), RECIPE, f"{SOURCE}, create_trigger.py without --filter"),
     "sst2": Variant(AutoPromptConfig(candidates=100), SST2_RECIPE, f"{SOURCE}, README: 100 candidates, 180 iterations"),
+    "sst2-no-filter": Variant(
+        AutoPromptConfig(candidates=100, filter=False), SST2_RECIPE, f"{SOURCE}, README, without --filter"
+    ),
 }

@@ -45,6 +45,11 @@ class InContextConfig(ClozeConfig):
     separator: str = "\n\n"  # between examples for a causal model (Calibrate Before Use); others have a token for it
     share: float = number(0.5, above=0, below=1)  # of a row for demonstrations, divided equally; longer ones are cut
     calibrate: bool = False  # divide by a prompt's content-free scores (Zhao et al. 2021), prompt by prompt
+    # Demonstrations in front come before the start token too, as in LM-BFF's code (run.py, gpt3_in_context_head).
+    reference_quirks: bool = False
+    # Demonstrations in front are not cut one by one: what does not fit is left out at their beginning (LM-BFF,
+    # --truncate_head).
+    cut_head: bool = False
 
 
 @final
@@ -67,7 +72,14 @@ class InContext(ClozeLearner[InContextConfig]):
         super().__init__(lm, classes, config, seed=seed)
         own = self.config
         self.demonstrations = Demonstrations(
-            lm, own.template, place=own.place, separator=own.separator, max_length=own.max_length, share=own.share
+            lm,
+            own.template,
+            place=own.place,
+            separator=own.separator,
+            max_length=own.max_length,
+            share=own.share,
+            start_last=own.reference_quirks,
+            cut_head=own.cut_head,
         )
         self.register_buffer("shown", torch.zeros(1, 0, dtype=torch.int32))
         self._key_values: dict[tuple[int, ...], SoftPrompt] = {}
@@ -103,6 +115,10 @@ class InContext(ClozeLearner[InContextConfig]):
         """Class scores (B, C), the mean over the prompts."""
         return torch.stack([self.answers(batch, shown) for shown in self.prompts]).mean(0)
 
+    def scores_at_blank(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores (B, W) of (W,) words, the mean over the prompts, not calibrated."""
+        return torch.stack([self.word_scores_beside(shown, texts_of(batch), words) for shown in self.prompts]).mean(0)
+
     def answers(self, batch: Batch, shown: tuple[int, ...]) -> Tensor:
         """Class scores (B, C) of one prompt."""
         scores = self.verbalizer(self.word_scores_beside(shown, texts_of(batch), self.verbalizer.ids))
@@ -122,7 +138,8 @@ class InContext(ClozeLearner[InContextConfig]):
     ) -> Tensor:
         """Scores (B, W) of (W,) words at the blanks of questions, beside the demonstrations of one prompt."""
         rows, prefix = [self.demonstrations.row(question, shown) for question in questions], NO_SOFT_PROMPT
-        if self.backbone.kind == "causal" and (start := self.demonstrations.shared_start(shown)):
+        start = self.demonstrations.shared_start(shown) if self.backbone.kind == "causal" else ()
+        if start and all(row.ids[: len(start)] == start for row in rows):
             rows, prefix = [_without_start(row, len(start)) for row in rows], self._cached_start(start)
         texts = Sequences.of(rows, self.backbone.vocabulary.pad, self.backbone.device)
         return self.backbone.scores(texts, words, prefix)
@@ -142,11 +159,17 @@ def _without_start(row: Row, count: int) -> Row:
 LM_BFF = "Gao et al. 2021 (arXiv:2012.15723)"
 VARIANTS = {
     "lm-bff": Variant(InContextConfig(), NO_TRAINING, f"{LM_BFF}: one of each class, 16 draws"),
+    "lm-bff-128": Variant(InContextConfig(max_length=128), NO_TRAINING, f"{LM_BFF}, run_experiment.sh: rows of 128"),
     "lm-bff-pairs": Variant(InContextConfig(samples=4), NO_TRAINING, f"{LM_BFF}, for MNLI, SNLI and QQP: 4 draws"),
     "gpt-3": Variant(
         InContextConfig(demonstrations=32, samples=1, place="front", max_length=1024, share=0.75),
         NO_TRAINING,
         "Brown et al. 2020 (arXiv:2005.14165) as in LM-BFF's table 3: 32 random examples in front, one draw",
+    ),
+    "gpt-3-512": Variant(
+        InContextConfig(demonstrations=32, samples=1, place="front", max_length=512, cut_head=True),
+        NO_TRAINING,
+        f"{LM_BFF}, its code for GPT-3's method: rows of 512, cut at their beginning",
     ),
     "calibrated": Variant(
         InContextConfig(demonstrations=4, samples=1, place="front", max_length=1024, calibrate=True, rule="logsumexp"),

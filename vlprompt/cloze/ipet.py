@@ -3,9 +3,12 @@
 Schick and Schuetze, EACL 2021 (arXiv:2001.07676), section 3.4. For model k of generation g + 1, the scores of a random
 quarter of the other models of generation g are merged and label the unlabelled texts; of each class, texts are sampled
 without replacement and in proportion to the probability of their label, until there are d^(g+1) times as many texts as
-were labelled by hand, in their ratio of classes. The last generation is distilled as in PET.
+were labelled by hand, in their ratio of classes. Where a class has too few, its texts are repeated first. The last
+generation is distilled as in PET (pet/modeling.py, generate_ipet_train_set).
 
 The authors' code does not pass its seed to the models, so `--seed` has no effect on them; here it decides every draw.
+Theirs never ends where a class is predicted for no text, and stops with an error where `n_most_likely` is smaller than
+the number of texts that it draws; here such a class gets no text, with a warning, and texts are repeated.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,8 @@ class IPETConfig(DistilledConfig):
     # Of the other models, whose scores label texts for a model (cli.py, --ipet_logits_percentage).
     share: float = number(0.25, above=0, at_most=1)
     growth: float = number(5.0, at_least=1)  # d (cli.py, --ipet_scale_factor)
-    # Texts a class that the first generation labels, the most probable ones; 0: they are sampled (README: 100).
+    # The first generation's texts of a class are drawn among so many, those for which it is most probable, also where
+    # another class is more so (cli.py, --ipet_n_most_likely; README: 100); 0: among all that it is predicted for.
     n_most_likely: int = number(0, at_least=0)
 
 
@@ -61,14 +65,12 @@ class IPET(Distilled[IPETConfig]):
         generator = torch.Generator().manual_seed(mixed(self.seed, "grown", number, generation))
         teachers = draw_teachers(len(votes.weights), number, self.config.share, generator)
         probabilities = votes.merge(teachers).softmax(-1).cpu()
-        if generation == 0 and self.config.n_most_likely:
-            chosen = most_likely(probabilities, self.config.n_most_likely)
-        else:
-            size = len(texts.labelled) * self.config.growth ** (generation + 1)
-            counts = class_counts(int(size) - len(texts.labelled), texts.labels, len(self.classes))
-            chosen = sample_texts(probabilities, counts, generator)
+        size = len(texts.labelled) * self.config.growth ** (generation + 1)
+        counts = class_counts(int(size) - len(texts.labelled), texts.labels, len(self.classes))
+        most = self.config.n_most_likely if generation == 0 else 0
+        chosen = sample_texts(probabilities, counts, generator, most)
         new = tuple(Example(texts.unlabelled[place].item, label) for place, label in chosen)
-        return replace(texts, labelled=texts.labelled + new)
+        return replace(texts, labelled=texts.labelled + new, grown=len(new))
 
 
 def draw_teachers(members: int, number: int, share: float, generator: torch.Generator) -> list[int]:
@@ -79,40 +81,39 @@ def draw_teachers(members: int, number: int, share: float, generator: torch.Gene
 
 
 def class_counts(count: int, labels: Tensor, classes: int) -> list[int]:
-    """How `count` texts are divided among the classes, in the ratio of the (N,) labels."""
-    shares = torch.bincount(labels, minlength=classes).double() / len(labels)
-    return [round(count * share) for share in shares.tolist()]
+    """How `count` texts are divided among the classes, in the ratio of the (N,) labels; fractions are dropped."""
+    share = count / len(labels)
+    return [int(own * share) for own in torch.bincount(labels, minlength=classes).tolist()]
 
 
-def sample_texts(probabilities: Tensor, counts: Sequence[int], generator: torch.Generator) -> list[tuple[int, int]]:
-    """(position, label) of texts, sampled by class without replacement, weighted by the probability of their label.
+def sample_texts(
+    probabilities: Tensor, counts: Sequence[int], generator: torch.Generator, most: int = 0
+) -> list[tuple[int, int]]:
+    """(position, label) of texts, drawn by class without replacement, weighted by the probability of their label.
 
-    Of a class that is predicted for fewer texts than `counts` requires, all are used, with one warning.
+    Where a class has fewer texts than `counts` requires, each is repeated until there are enough to draw from.
 
     Args:
         probabilities: (N, C).
         counts: Texts of each class.
         generator: Of the draws.
+        most: Draw among the `most` texts for which a class is most probable; 0: among those that it is predicted for.
     """
-    confidence, labels = probabilities.max(-1)
+    predicted = probabilities.argmax(-1)
     chosen: list[tuple[int, int]] = []
     short = 0
     for label, count in enumerate(counts):
-        places = (labels == label).nonzero()[:, 0]
+        own = probabilities[:, label]
+        places = own.topk(min(most, len(own))).indices if most else (predicted == label).nonzero()[:, 0]
         short += count > len(places)
+        if count > len(places) > 0:
+            places = places.repeat(-(-count // len(places)))
         if count < len(places):
-            weights = confidence[places]
-            places = places[torch.multinomial(weights, count, generator=generator)] if count > 0 else places[:0]
+            places = places[torch.multinomial(own[places], count, generator=generator)] if count > 0 else places[:0]
         chosen += [(place, label) for place in places.tolist()]
     if short:
-        warn(f"{short} of {len(counts)} classes have fewer pseudo-labelled texts than wanted; all of them are used.")
+        warn(f"{short} of {len(counts)} classes have fewer pseudo-labelled texts than wanted; these are repeated.")
     return chosen
-
-
-def most_likely(probabilities: Tensor, count: int) -> list[tuple[int, int]]:
-    """(position, label) of the `count` most probable texts of each class; probabilities (N, C)."""
-    best = probabilities.topk(min(count, len(probabilities)), dim=0).indices  # (n, C)
-    return [(place, label) for label, places in enumerate(best.T.tolist()) for place in places]
 
 
 SOURCE = "Schick and Schuetze 2021 (arXiv:2001.07676)"
@@ -121,6 +122,6 @@ VARIANTS = {
     "most-likely": Variant(
         IPETConfig(n_most_likely=100, reduction="mean"),
         RECIPE,
-        f"{SOURCE}: as without labelled texts, 100 most probable texts a class",
+        f"{SOURCE}, README, zero-shot: first texts are drawn among the 100 most probable of a class, equal weights",
     ),
 }

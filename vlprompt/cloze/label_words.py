@@ -86,23 +86,32 @@ class LabelWords(FrozenCloze[LabelWordsConfig]):
         """Find the words."""
         states, labels = self._states_of(train)
         if self.config.search == "avs":
-            self.ids.copy_(self._by_ratio(states, labels))
+            self.ids.copy_(self.by_ratio(states, labels))
             return
         words = likely_words(self.backbone, states, labels, len(self.classes), self.config.candidates)  # (C, k)
         places = best_assignments(self._scores(states, words), words, labels, self.config.keep)  # (n, C)
         best = words.gather(1, places.T).T  # (n, C)
         if val is not None and val.size:
-            best = best[self._accuracy(best, *self._states_of(val)).argsort(stable=True, descending=True)]
+            best = best[self.accuracy(best, *self._states_of(val)).argsort(stable=True, descending=True)]
         self.ids.copy_(best[0][:, None])
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
         return self._scores(self.states(batch), self.ids).mean(-1)
 
-    def _by_ratio(self, states: Tensor, labels: Tensor) -> Tensor:
-        """(C, n) words by likelihood ratio, each for the class that it models best."""
+    def by_ratio(self, states: Tensor, labels: Tensor, among: Tensor | None = None) -> Tensor:
+        """(C, n) ids of words by likelihood ratio, each for the class that it models best.
+
+        Args:
+            states: (N, E) of N texts.
+            labels: (N,) their classes.
+            among: (W,) ids of the words to choose from; None: all whole words of letters.
+
+        Raises:
+            UsageError: A class has fewer words than `config.count`.
+        """
         classes, count = len(self.classes), self.config.count
-        candidates = likely_words(self.backbone, states, labels, classes, self.config.candidates)  # (C, k)
+        candidates = likely_words(self.backbone, states, labels, classes, self.config.candidates, among)  # (C, k)
         words = torch.unique(candidates)  # (K,)
         log_probs = log_probs_of(self.backbone, states, words)
         ratios = torch.stack([likelihood_ratios(log_probs, labels == label) for label in range(classes)])  # (C, K)
@@ -125,14 +134,24 @@ class LabelWords(FrozenCloze[LabelWordsConfig]):
         """(N, C, k) scores of (C, k) words."""
         return self.backbone.scores_of(states, words.flatten()).reshape(len(states), *words.shape)
 
-    def _accuracy(self, words: Tensor, states: Tensor, labels: Tensor) -> Tensor:
+    def accuracy(self, words: Tensor, states: Tensor, labels: Tensor) -> Tensor:
         """(n,) of (n, C) assignments."""
         return (self._scores(states, words).argmax(2) == labels[:, None]).double().mean(0)
 
 
 VARIANTS = {
     "lm-bff": Variant(LabelWordsConfig(), NO_TRAINING, "Gao et al. 2021 (arXiv:2012.15723), the model frozen"),
+    "lm-bff-32": Variant(
+        LabelWordsConfig(keep=32),
+        NO_TRAINING,
+        "Gao et al. 2021, tools/sort_prompt.py: the best 32 assignments are ranked",
+    ),
     "avs": Variant(
         LabelWordsConfig(search="avs", candidates=1000), NO_TRAINING, "Schick et al. 2020 (arXiv:2010.13641), by ratio"
+    ),
+    "avs-10": Variant(
+        LabelWordsConfig(search="avs", candidates=1000, count=10),
+        NO_TRAINING,
+        "Schick et al. 2020 (arXiv:2010.13641), petal.py: ten words of each class",
     ),
 }

@@ -24,6 +24,7 @@ from vlprompt.cloze.parts.config import ClozeConfig, number
 from vlprompt.cloze.parts.encoded_prompt import DropsEncoder, EncodedPrompt
 from vlprompt.cloze.parts.recipes import LINEAR_DECAY
 from vlprompt.cloze.parts.soft_tokens import add_soft_tokens
+from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
 from vlprompt.randomness import seeded
 from vlprompt.training.config import TrainConfig, Variant
@@ -37,6 +38,8 @@ class PTuningConfig(ClozeConfig):
 
     length: int = number(9, at_least=1)  # P, in front, where the template has no soft slots (LAMA/cli.py: 3 + 3 + 3)
     encoder: Encoder = "lama"
+    # What the right word competes with in training: other classes' words, or the whole vocabulary (LAMA's code).
+    rivals: Literal["words", "vocabulary"] = "words"
 
 
 class PromptEncoder(nn.Module):
@@ -91,6 +94,19 @@ class PTuning(DropsEncoder, ClozeLearner[PTuningConfig]):
         """The soft tokens, computed once where nothing is trained."""
         return SoftPrompt(self.cached("tokens", self.prompt))
 
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy over the classes, or with `config.rivals` over the vocabulary; a scalar.
+
+        Raises:
+            UsageError: Words have several pieces or are fields, and the rivals are the vocabulary.
+        """
+        if self.config.rivals == "words":
+            return super().loss(batch)
+        scores = self.vocabulary_scores(batch)
+        if scores is None:
+            raise UsageError("rivals='vocabulary' needs label words that are read at one blank; set rivals='words'.")
+        return self.vocabulary_loss(scores, batch.labels)
+
     def soft_tokens(self) -> Mapping[str, Tensor]:
         """The soft tokens (P, D)."""
         return {"tokens": self.prompt()}
@@ -109,13 +125,21 @@ FEW_SHOT_RECIPE = replace(LINEAR_DECAY, epochs=100, batch_size=2, lr=1e-4, weigh
 SOURCE = "Liu et al. 2021 (arXiv:2103.10385)"
 VARIANTS = {
     "lama": Variant(PTuningConfig(), RECIPE, f"{SOURCE}, LAMA: nine tokens, LSTM of half the width"),
+    "lama-vocabulary": Variant(
+        PTuningConfig(rivals="vocabulary"), RECIPE, f"{SOURCE}, LAMA, its loss: the object among the whole vocabulary"
+    ),
     "few-shot": Variant(
         PTuningConfig(length=1, encoder="few-shot"),
         FEW_SHOT_RECIPE,
         f"{SOURCE}, few-shot: one token, LSTM of the width",
     ),
-    "openprompt": Variant(
+    "openprompt-mlp": Variant(
         PTuningConfig(encoder="mlp", rule="mean_log_prob"), RECIPE, "OpenPrompt, PtuningTemplate, mlp"
+    ),
+    "openprompt": Variant(
+        PTuningConfig(encoder="few-shot", rule="mean_log_prob"),
+        RECIPE,
+        "OpenPrompt, PtuningTemplate, its default lstm",
     ),
     "peft": Variant(PTuningConfig(encoder="peft-mlp"), RECIPE, "peft, PromptEncoder, its default MLP"),
 }

@@ -65,6 +65,9 @@ class PTuningV2(DropsEncoder, HeadedCloze[PTuningV2Config]):
 SOURCE = "Liu et al. 2022 (arXiv:2110.07602)"
 VARIANTS = {
     "head": Variant(PTuningV2Config(), RECIPE, f"{SOURCE}: keys and values directly, a linear head"),
+    "head-128": Variant(
+        PTuningV2Config(max_length=128), RECIPE, f"{SOURCE}, run_boolq_roberta.sh: rows of 128 (--max_seq_length)"
+    ),
     "projection": Variant(PTuningV2Config(middle=512), RECIPE, f"{SOURCE}: --prefix_projection, 512 hidden units"),
     "words": Variant(PTuningV2Config(readout="words"), RECIPE, f"{SOURCE}, its ablation: label words, no head"),
 }

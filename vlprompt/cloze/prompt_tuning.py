@@ -137,7 +137,14 @@ VARIANTS = {
     "uniform": Variant(PromptTuningConfig(init="uniform"), RECIPE, f"{SOURCE}: P=100, from noise"),
     "gentle": Variant(PromptTuningConfig(), gentle_recipe, "ours for BERT, RoBERTa, GPT-2: a learning rate of 0.003"),
     "openprompt": Variant(
-        PromptTuningConfig(length=20, init="uniform", rule="mean_log_prob"), RECIPE, "OpenPrompt, SoftTemplate: P=20"
+        PromptTuningConfig(length=20, init="first", rule="mean_log_prob"),
+        RECIPE,
+        "OpenPrompt, SoftTemplate: P=20, from the first rows of the vocabulary",
+    ),
+    "openprompt-uniform": Variant(
+        PromptTuningConfig(length=20, init="uniform", rule="mean_log_prob"),
+        RECIPE,
+        "OpenPrompt, SoftTemplate, initialize_from_vocab=False: P=20, from noise",
     ),
     "head": Variant(PromptTuningConfig(length=8, init="normal", readout="head"), HEAD_RECIPE, f"{SHALLOW}: a head"),
     "head-code": Variant(

@@ -1,6 +1,6 @@
 """Soft verbalizer: a learned vector for each class in place of label words; the prompt is fixed.
 
-Hambardzumyan et al., ACL 2021 (arXiv:2101.00121), WARP without its learned tokens (their WARP_0):
+Hambardzumyan et al., ACL 2021 (arXiv:2101.00121), WARP without its learned tokens, like their WARP_0:
 score_y = v_y . h[blank] + b_y, where h enters the head's last layer. The vectors start from the head's rows of the
 label words (their classifier_init; thunlp/OpenPrompt, prompts/soft_verbalizer.py), so an untrained one is the hard
 prompt. The model is frozen, so h is computed once and an epoch costs one matrix product.
@@ -10,7 +10,7 @@ biases included, and both are learned, as in WARP's code. WARP's paper has none.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
@@ -22,17 +22,18 @@ from vlprompt.cloze.parts.config import ClozeConfig
 from vlprompt.cloze.parts.frozen import FrozenCloze
 from vlprompt.data.batch import Batch
 from vlprompt.errors import UsageError
-from vlprompt.randomness import normal
+from vlprompt.randomness import normal, seeded
 from vlprompt.training.config import TrainConfig, Variant
 
-Start = Literal["words", "normal"]
+Start = Literal["words", "normal", "linear"]
 
 
 @dataclass(frozen=True)
 class SoftVerbalizerConfig(ClozeConfig):
     """Class vectors at the blank."""
 
-    init: Start = "words"  # from label words, or from N(0, 0.02^2), for which classes need no words
+    # From label words; or, without words, from N(0, 0.02^2) with biases 0, or as torch initialises a linear layer.
+    init: Start = "words"
 
     def __post_init__(self) -> None:
         """Raise UsageError for words that have no mean."""
@@ -71,11 +72,20 @@ class SoftVerbalizer(FrozenCloze[SoftVerbalizerConfig]):
         means = self.verbalizer.mean(self.verbalizer.words(both))  # (E + 1, C)
         return means[:-1].T.clone(), means[-1].clone()
 
+    @torch.no_grad()
     def from_noise(self) -> tuple[Tensor, Tensor]:
-        """(C, E) from a narrow normal distribution, and (C,) zeros."""
+        """(C, E) from a narrow normal distribution, and (C,) zeros; or the weights of a new linear layer."""
         width = self.backbone.state_width
+        if self.config.init == "linear":
+            with seeded(self.seed):
+                layer = nn.Linear(width, len(self.classes)).to(self.backbone.device)
+            return layer.weight.clone(), layer.bias.clone()
         start = normal(len(self.classes), width, seed=self.seed).to(self.backbone.device)
         return start, start.new_zeros(len(start))
+
+    def vocabulary_scores(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """None: the learned vectors are no words of the vocabulary."""
+        return None
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
@@ -88,8 +98,15 @@ RECIPE = TrainConfig(
     clip_norm=1.0, augment="none",
 )  # fmt: skip
 
+# WARP_0: AdamW at 1e-4 with a slanted triangle (up in a tenth, down to 1/32), batches of 8, 20 epochs.
+WARP_0_RECIPE = replace(
+    RECIPE, epochs=20, batch_size=8, lr=1e-4, schedule="linear", per_step=True, warmup="linear", warmup_epochs=2,
+    warmup_lr=1e-4 / 32, lr_end=1e-4 / 32,
+)  # fmt: skip
+
 SOURCE = "Hambardzumyan et al. 2021 (arXiv:2101.00121)"
 VARIANTS = {
-    "words": Variant(SoftVerbalizerConfig(), RECIPE, f"{SOURCE}, WARP_0 from label words; OpenPrompt, SoftVerbalizer"),
-    "noise": Variant(SoftVerbalizerConfig(init="normal"), RECIPE, f"{SOURCE}, WARP_0: classes need no words"),
+    "words": Variant(SoftVerbalizerConfig(), RECIPE, f"{SOURCE}, few-shot setting; OpenPrompt, SoftVerbalizer"),
+    "noise": Variant(SoftVerbalizerConfig(init="normal"), RECIPE, "ours: the same from noise, classes need no words"),
+    "warp-0": Variant(SoftVerbalizerConfig(init="linear"), WARP_0_RECIPE, f"{SOURCE}, its WARP_0: no words, lr 1e-4"),
 }

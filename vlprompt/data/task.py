@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from vlprompt.data.images import Example, Files, Images
+from vlprompt.data.label_words import label_words
 from vlprompt.data.readers.domains import read_domain_folders
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.image_datasets import read_dataset
@@ -67,6 +68,7 @@ class Task:
             object.__setattr__(self, "source", self)
         if not self.classes or any(not name.strip() for name in self.classes):
             raise VlpromptError(f"task {self.name!r} needs classes with names, got {list(self.classes)[:5]}")
+        object.__setattr__(self, "words", label_words(self.words, self.classes))
         if self.words and len(self.words) != len(self.classes):
             given = f"{len(self.classes)} classes and label words for {len(self.words)}"
             raise UsageError(f"task {self.name!r} has {given}; give each class its words")
@@ -137,7 +139,7 @@ class Task:
         path: Path | str,
         *,
         template: str | Sequence[str],
-        words: Sequence[Sequence[str]] = (),
+        words: Any = (),
         name: str = "",
         **options: Any,
     ) -> Self:
@@ -146,7 +148,8 @@ class Task:
         Args:
             path: The file; or a folder with files called train, val (or dev) and test.
             template: A cloze such as "{text} It was {mask}.", its slots named as the columns.
-            words: Label words of each class, in the order of the classes; without them, the class names.
+            words: Label words of each class, in the order of the classes, or by class name; without them, the class
+                names. See `label_words`.
             name: Its name in results.
             options: Of the reader.
 
@@ -154,7 +157,7 @@ class Task:
             VlpromptError: With the line that cannot be read.
         """
         listing = read_texts(Path(path), **options)
-        words = words or [[each] for each in listing.classes]
+        words = label_words(words, listing.classes) or listing.classes
         return cls.from_listing(listing, name or Path(path).stem, template, words=words)
 
     @classmethod
@@ -163,7 +166,7 @@ class Task:
         train: Any,
         *,
         template: str | Sequence[str],
-        words: Sequence[Sequence[str]] = (),
+        words: Any = (),
         name: str = "",
         **options: Any,
     ) -> Self:
@@ -173,7 +176,7 @@ class Task:
             VlpromptError: Class names are missing, or a row has no text or no class.
         """
         listing = read_text_dataset(train, **options)
-        words = words or [[each] for each in listing.classes]
+        words = label_words(words, listing.classes) or listing.classes
         return cls.from_listing(listing, name or type(train).__name__.lower(), template, words=words)
 
     @classmethod
@@ -183,7 +186,7 @@ class Task:
         name: str,
         template: str | Sequence[str] = DEFAULT_TEMPLATE,
         *,
-        words: Sequence[Sequence[str]] = (),
+        words: Any = (),
         **fields: Any,
     ) -> Self:
         """The contents of a data set with a name, templates, and other fields of the task."""
@@ -196,7 +199,7 @@ class Task:
             images=listing.images,
             test_name=listing.test_name,
             domains=listing.domains,
-            words=tuple(tuple(own) for own in words),
+            words=words,
             **fields,
         )
 

@@ -74,6 +74,8 @@ class PromptLayout(nn.Module):
             raise UsageError("no class names given; give at least one.")
         self.slots = n_ctx * len(names) if class_specific else n_ctx
         tokenizer = clip.tokenizer
+        every = [piece for name in names for piece in tokenizer.pieces_inside(readable(name) + closing)]
+        tokenizer.warn_untrained(every)  # one warning for all names
         rows = []
         for number, name in enumerate(names):
             first = number * n_ctx if class_specific else 0
@@ -145,7 +147,7 @@ def _tokens_before_name(position: Position | int, n_ctx: int) -> int:
 
 def _name_pieces(clip: Clip, name: str, closing: str) -> tuple[list[int], list[int]]:
     """The tokens of a name and of the closing words, tokenised together: "St.." ends in the one token ".."."""
-    together = clip.tokenizer.warn_untrained(clip.tokenizer.pieces_inside(name + closing))
+    together = clip.tokenizer.pieces_inside(name + closing)
     length = min(len(clip.tokenizer.pieces_inside(name)), len(together))
     return together[:length], together[length:]
 

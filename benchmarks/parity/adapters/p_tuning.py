@@ -1,19 +1,20 @@
 """P-tuning: the encoder and cloze query of THUDM/P-tuning (LAMA), and OpenPrompt's PtuningTemplate."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.parity.adapters.prompt_tuning import embeds
 from benchmarks.parity.case import Case
 from benchmarks.parity.models import Models
 from benchmarks.parity.texts import answers_at, as_stored, classes_of, examples, gradients, template_of, words_of
-from vlprompt.backbones.lm_inputs import Sequences, SoftPrompt
 from vlprompt.cloze import PTuning, PTuningConfig
 from vlprompt.cloze.p_tuning import Encoder, PromptEncoder
+from vlprompt.data.batch import Batch
+from vlprompt.experiments.protocols.knowledge_probing import answer_ranks
 
 METHOD = r"P-tuning template|P-tuning \(Liu et al\. 2021\), .*"
 INPUTS = ("labels", "loss_ids", "decoder_input_ids", "soft_token_ids", "upstream", "param__.*")
@@ -48,24 +49,26 @@ def _template(case: Case, models: Models) -> dict[str, Any]:
 
 def _lama(case: Case, models: Models) -> dict[str, Any]:
     """The query of LAMA: [CLS] prompts [MASK] prompts subject prompts [SEP], with the object among all words."""
-    lm, ids, mask = models.lm(case.backbone), case.tensor("input_ids"), case.tensor("attention_mask")
-    encoder, labels = encoder_of(case), case.tensor("labels")
-    soft = ids >= lm.vocabulary_size
-    slots = torch.where(soft, soft.long().cumsum(1) - 1, -1)
-    read = (labels != -100).long().argmax(1)
-    prompt = SoftPrompt(encoder())
-    texts = Sequences(torch.where(soft, 0, ids), mask, read, slots)
-    scores = lm.scores(texts, torch.arange(lm.vocabulary_size), prompt)
-    wanted = labels.gather(1, read[:, None])[:, 0]
-    loss = F.cross_entropy(scores, wanted)
+    lm, objects = models.lm(case.backbone), [str(each) for each in case.hyper["objects"]]
+    before, middle, end = case.hyper["template"]
+    template = f"{{soft:{before}}} {{mask}} {{soft:{middle}}} {{subject}} {{soft:{end}}}"
+    learner = PTuning(lm, objects, PTuningConfig(template, [[each] for each in objects], rivals="vocabulary"))
+    learner.prompt.encoder = encoder = encoder_of(case)
+    labels = torch.arange(len(objects))
+    batch = replace(Batch.of_texts([{"subject": str(each)} for each in case.hyper["subjects"]]), labels=labels)
+    texts, loss, scores = learner.sequences(batch), learner.loss(batch), learner.vocabulary_scores(batch)
+    assert texts.slots is not None
+    assert scores is not None
+    ids = torch.where(texts.slots < 0, texts.ids, lm.vocabulary_size)  # theirs has one more word for soft tokens
+    wanted = torch.tensor([own[0][0] for own in learner.verbalizer.word_pieces])
     return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "prompt_embeddings": prompt.tokens,
-        "inputs_embeds": lm.inputs(texts, prompt)["inputs_embeds"],
+        "input_ids": as_stored(case, "input_ids", ids),
+        "attention_mask": as_stored(case, "attention_mask", texts.mask),
+        "prompt_embeddings": learner.soft_prompt().tokens,
+        "inputs_embeds": embeds(case, learner, texts),
         "mask_logits": scores,
         "loss": loss,
-        "hit1": (scores.argmax(1) == wanted).sum(),
+        "hit1": (answer_ranks(scores, wanted) == 1).sum(),
         **gradients_of(case, loss, encoder),
     }
 

@@ -93,3 +93,25 @@ def test_a_prefix_takes_room(tiny_lm: Make) -> None:
 def test_an_example_without_a_field_is_refused(tiny_lm: Make) -> None:
     with pytest.raises(UsageError, match=r"column 1: unknown slot 'text'\. Known: mask, sentence"):
         Renderer(Template("{text} {mask}"), tiny_lm("bert"))([{"sentence": "it was"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("bert", "[MASK] [SEP] [PAD]"),
+        ("roberta", "<mask> </s>"),
+        ("gpt2", "<|endoftext|>"),
+        ("t5", "</s> <extra_id_0>"),
+    ],
+)
+def test_names_of_special_tokens_in_a_text_are_plain_text(name: str, marks: str, tiny_lm: Make) -> None:
+    lm = tiny_lm(name)
+    special = lm.vocabulary.special - {lm.vocabulary.unknown}
+    renderer = Renderer(Template("{text} it was {mask}"), lm)
+    plain = renderer.row({"text": "the film"}).ids
+    row = renderer.row({"text": f"the film {marks}"}).ids
+    assert sum(each in special for each in row) == sum(each in special for each in plain)
+    if lm.kind == "causal":
+        return  # the only special token of this GPT-2 is that for unknown text
+    own = Renderer(Template(f"{{text}} {marks} {{mask}}"), lm).row({"text": "the film"}).ids
+    assert sum(each in special for each in own) == sum(each in special for each in plain) + len(marks.split())

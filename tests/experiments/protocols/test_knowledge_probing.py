@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,19 +43,59 @@ def test_precision_at_one_over_the_objects_that_are_one_piece(tasks: list[Task],
         ("lama/P1", 3, 3, 2),
         ("lama/P2", 2, 2, 0),
     ]
-    hits = []
+    hits, first = [], []
     for subject, answer in (("film", "bad"), ("story", "great"), ("music", "saw")):
         words = lm.vocabulary.pieces(f"the {subject} was")
         ids = [*lm.vocabulary.lead, *words, lm.vocabulary.blank, *lm.vocabulary.pieces(" ."), *lm.vocabulary.tail]
         with torch.no_grad():
             logits = lm.model(input_ids=torch.tensor([ids])).logits[0, len(lm.vocabulary.lead) + len(words)]
+        first.append(int(logits.argmax()) == lm.vocabulary.pieces(answer)[0])
         hits.append(max(("bad", "great", "saw"), key=lambda w: float(logits[lm.vocabulary.pieces(w)[0]])) == answer)
     assert found[0].metrics["top1"] == pytest.approx(statistics.fmean(hits))
+    assert found[0].metrics["vocabulary_top1"] == pytest.approx(statistics.fmean(first))
+    assert found[0].metrics["vocabulary_mrr"] < 1
     table = probing_table(found, "markdown")
-    mean = 100 * statistics.fmean(r.metrics["top1"] for r in found)
+    mean, objects = (100 * statistics.fmean(r.metrics[name] for r in found) for name in ("vocabulary_top1", "top1"))
     assert f"| hard_prompt | {mean:.1f} |" in table
+    assert f"| {objects:.1f} |\n" in f"{table}\n"
     assert "2 facts" in table
-    assert "| learner | mean | P1 | P2 |" in table
+    assert "| learner | mean | P1 | P2 | among objects |" in table
+
+
+def test_ranks_are_over_the_vocabulary_or_some_of_its_words() -> None:
+    scores, answers = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.4, 0.1, 0.2, 0.3]]), torch.tensor([2, 1])
+    ranks = knowledge_probing.answer_ranks(scores, answers)
+    assert ranks.tolist() == [2, 4]
+    assert knowledge_probing.answer_ranks(scores, answers, torch.tensor([0, 1, 2])).tolist() == [2, 3]
+    assert knowledge_probing.answer_ranks(scores, answers, torch.tensor([2, 3])).tolist() == [1, 3]
+    metrics = {name: each.tolist() for name, each in knowledge_probing.rank_metrics(torch.tensor([1, 4, 1001])).items()}
+    assert metrics == {"top1": [1, 0, 0], "top10": [1, 1, 0], "mrr": [1, 0.25, 0]}
+
+
+@pytest.mark.parametrize("learner", ["prompt_tuning", "prefix_tuning", "in_context", "autoprompt", "soft_verbalizer"])
+def test_every_method_that_reads_a_word_ranks_the_vocabulary(
+    learner: str, tasks: list[Task], tiny_lm: Make, tmp_path: Path
+) -> None:
+    runner = Runner(tiny_lm("bert"), tmp_path, FeatureStore(tmp_path), {"epochs": 2}, quiet=True)
+    spec = LearnerSpec.parse(learner, {name: {"length": 2} for name in ("prompt_tuning", "autoprompt")})
+    (found,) = knowledge_probing.run(runner, tasks[1:], [spec], seeds=(1,))
+    assert ("vocabulary_top1" in found.metrics) is (learner != "soft_verbalizer")
+    assert "top1" in found.metrics
+
+
+def test_a_result_without_ranks_is_computed_again(tasks: list[Task], tiny_lm: Make, tmp_path: Path) -> None:
+    runner, spec = (
+        Runner(tiny_lm("bert"), tmp_path, FeatureStore(tmp_path), quiet=True),
+        LearnerSpec.parse("hard_prompt"),
+    )
+    (found,) = knowledge_probing.run(runner, tasks[1:], [spec])
+    old = replace(found, metrics={"top1": found.metrics["top1"]}, extra={"left_out": 0})
+    runner.results_file.write_text(old.to_json() + "\n")
+    assert "| – | – |" in probing_table([old], "markdown")
+    for _ in range(2):
+        (again,) = knowledge_probing.run(runner, tasks[1:], [spec])
+        assert again.metrics == found.metrics
+    assert len(runner.results_file.read_text().splitlines()) == 2
 
 
 def test_a_learner_trains_on_all_facts_of_its_relation(tasks: list[Task], tiny_lm: Make, tmp_path: Path) -> None:

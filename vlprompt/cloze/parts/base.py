@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from vlprompt.backbones.lm import LanguageModel
@@ -129,7 +130,7 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
             if self.one_blank:
                 raise UsageError(f"{self.method()} needs the same label words for all texts; use {WITH_CHOICES}.")
             limits = {"max_length": own.max_length, "prefix_length": self.layout.prefix_length}
-            self.choices = Choices(lm, self.renderer.template, names, space=own.space, **limits)
+            self.choices = Choices(lm, self.renderer.template, names, space=own.space, pieces=own.pieces, **limits)
             self.word_scorer = None
             return
         verbalizer = Verbalizer(lm, self.classes, own.words, rule=own.rule, pieces=own.pieces, space=own.space)
@@ -155,9 +156,24 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
         """The model that fills the blank; learners that train the model return their copy."""
         return self.backbone
 
+    def scores_at_blank(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores (B, W), at the blank, of (W,) vocabulary rows."""
+        return self.lm.scores(self.sequences(batch), words, self.soft_prompt())
+
     def word_scores(self, batch: Batch) -> Tensor:
         """Scores (B, U), at the blank, of the vocabulary rows that the label words need."""
-        return self.lm.scores(self.sequences(batch), self.verbalizer.ids, self.soft_prompt())
+        return self.scores_at_blank(batch, self.verbalizer.ids)
+
+    def vocabulary_scores(self, batch: Batch) -> Tensor | None:
+        """Scores (B, V) of the whole vocabulary at the blank; None where the method reads no words at one blank."""
+        if not self.layout.has_words or self.choices is not None or self.word_scorer is not None:
+            return None
+        return self.scores_at_blank(batch, torch.arange(self.lm.vocabulary_size, device=self.lm.device))
+
+    def vocabulary_loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """-log of the right class's probability over the whole vocabulary, a scalar; scores (B, V), labels (B,)."""
+        classes = self.verbalizer(scores[:, self.verbalizer.ids])  # (B, C)
+        return (scores.logsumexp(1) - classes.gather(1, labels[:, None])[:, 0]).mean()
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
@@ -171,7 +187,7 @@ class ClozeLearner(PromptLearner[LanguageModel, C], abc.ABC):
         """Cross-entropy of the scores; PET's hinge loss where a word has several blanks. A scalar."""
         if not isinstance(self.word_scorer, BlankFilling):
             return super().loss(batch)
-        words = self.word_scorer.means(self.lm, texts_of(batch), self.soft_prompt())
+        words = self.word_scorer.at_once(self.lm, texts_of(batch), self.soft_prompt())
         return hinge_loss(self.verbalizer.classes(words), batch.labels)
 
     def saved_tensors(self) -> dict[str, Tensor]:

@@ -45,7 +45,16 @@ class Demonstrations:
     """
 
     def __init__(
-        self, lm: LanguageModel, template: str, *, place: Place, separator: str, max_length: int, share: float
+        self,
+        lm: LanguageModel,
+        template: str,
+        *,
+        place: Place,
+        separator: str,
+        max_length: int,
+        share: float,
+        start_last: bool = False,
+        cut_head: bool = False,
     ) -> None:
         """Tokenise the fixed parts.
 
@@ -56,6 +65,8 @@ class Demonstrations:
             separator: Text between the examples of a causal model; other models have a token for it.
             max_length: The longest row.
             share: The share of it that demonstrations may take.
+            start_last: Demonstrations in front come before the tokenizer's start token.
+            cut_head: Demonstrations in front are cut at their beginning, to the room that the question leaves.
 
         Raises:
             UsageError: A causal model would never see them, or the template has soft tokens.
@@ -70,7 +81,8 @@ class Demonstrations:
         separate = separator.replace("{", "{{").replace("}", "}}") if causal else ""
         self._follower = Renderer(Template(separate + template), lm, max_length=max_length)
         self._closing = () if causal else lm.vocabulary.tail
-        self._lead, self._share = lm.vocabulary.lead, share
+        self._cut_head = cut_head and self.place == "front"
+        self._lead, self._share = lm.vocabulary.lead if not start_last else (), share
 
     def joined(self, examples: Sequence[Example], words: Sequence[Sequence[int]]) -> tuple[int, ...]:
         """The ids of answered examples one after another.
@@ -83,6 +95,8 @@ class Demonstrations:
             UsageError: They do not fit.
         """
         room = int(self.renderer.room * self._share) // max(len(examples), 1) - len(self._closing)
+        if self._cut_head:
+            room = self.renderer.room
         fixed = sum(len(part.ids) for part in self._follower.parts) + max(map(len, words))
         if examples and room < fixed:
             raise UsageError(
@@ -101,7 +115,9 @@ class Demonstrations:
             row = self.renderer.row(question, reserved=len(shown))
             segments = (*row.segments, *row.segments[-1:] * len(shown))
             return Row((*row.ids, *shown), row.read, segments=segments)
-        row, lead = self._follower.row(question, reserved=len(shown)), len(self._lead)
+        row = self._follower.row(question, reserved=0 if self._cut_head else len(shown))
+        lead, surplus = len(self._lead), len(row.ids) + len(shown) - self.renderer.room
+        shown = shown[max(surplus, 0) :]
         segments = (*row.segments[:lead], *[0] * len(shown), *row.segments[lead:]) if row.segments else ()
         return Row((*row.ids[:lead], *shown, *row.ids[lead:]), row.read + len(shown), segments=segments)
 

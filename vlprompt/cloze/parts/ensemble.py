@@ -1,8 +1,9 @@
 """An ensemble of patterns: members are trained one after another; each scores the unlabelled texts and is deleted.
 
-    s(y|x) = sum_k w_k logit_k(y|x) / sum_k w_k,   w_k = accuracy of member k on the training set before training
+    s(y|x) = sum_k w_k logit_k(y|x) / sum_k w_k,   w_k = accuracy of member k before training
 
-Schick and Schuetze, EACL 2021 (arXiv:2001.07676), section 3.3; pet/modeling.py, merge_logits_lists.
+The accuracy is that on the texts labelled by hand, also in later generations of iPET. Schick and Schuetze, EACL 2021
+(arXiv:2001.07676), section 3.3; pet/modeling.py, merge_logits_lists and train_single_model.
 """
 
 from collections.abc import Sequence
@@ -120,7 +121,7 @@ class Ensemble:
         """Train member `number`; return its (N, C) scores of the unlabelled texts and its weight."""
         seed = mixed(self.seed, "member", number, *stream) % 2**31
         member = Member(self.lm, self.classes, self.config.member(self.patterns[number]), seed=seed).eval()
-        right = class_scores(member, texts.labelled).argmax(1).cpu() == texts.labels
+        right = class_scores(member, texts.by_hand).argmax(1).cpu() == texts.labels
         weight = float(right.double().mean()) if self.config.reduction == "wmean" else 1.0
         size = self.config.batch_size
         data = text_batches(texts.labelled, batch_size=size, seed=seed)

@@ -77,6 +77,6 @@ class FrozenCloze(ClozeLearner[C], abc.ABC):
         """(B, E) states: the batch's features, or computed from its texts where it holds none."""
         return self.encoder(texts_of(batch)) if batch.features is None else batch.features
 
-    def word_scores(self, batch: Batch) -> Tensor:
-        """Scores (B, U), at the blank, of the vocabulary rows that the label words need."""
-        return self.backbone.scores_of(self.states(batch), self.verbalizer.ids)
+    def scores_at_blank(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores (B, W), at the blank, of (W,) vocabulary rows."""
+        return self.backbone.scores_of(self.states(batch), words)

@@ -3,9 +3,8 @@
 A masked model has no probability of a word of n pieces. PET (Schick and Schuetze, NAACL 2021, arXiv:2009.07118) writes
 n blanks, fills them one after another, each time with the piece that is most probable ("masks"), and multiplies. For
 speed, its training writes as many blanks as the longest word has pieces, reads all at once and requires a margin
-between the means over pieces (a hinge loss). The authors' code (pet/task_helpers.py) fills one text at a time; here a
-batch is filled at once, each text in its own order. Theirs takes those means over a whole batch, which mixes its texts;
-ours are over each text, which is the same for a batch of one.
+between the words' log-probabilities, the sums over pieces (pet/task_helpers.py, MultiMaskTaskHelper). The authors' code
+fills one text at a time; here a batch is filled at once, each text in its own order.
 
 Causal models and decoders have the probability: sum_t log p(v_t | text, v_<t).
 """
@@ -44,28 +43,46 @@ class BlankFilling:
         texts = {count: renderer(examples) for count, renderer in self._renderers.items()}
         return torch.stack([self._word(lm, texts[len(word)], word, prompt) for word in self.words], dim=1)
 
-    def means(self, lm: LanguageModel, examples: Examples, prompt: SoftPrompt) -> Tensor:
-        """Mean log-probabilities (B, W) of pieces in as many blanks as the longest word has, all read at once."""
+    def at_once(self, lm: LanguageModel, examples: Examples, prompt: SoftPrompt) -> Tensor:
+        """Log-probabilities (B, W) in as many blanks as the longest word has, all read at once, as in training."""
         texts = self._renderers[max(self._renderers)](examples)
-        return torch.stack([_all_blanks(lm, texts, word, prompt).mean(1) for word in self.words], dim=1)
+        return torch.stack([_all_blanks(lm, texts, self._same(word, texts), prompt).sum(1) for word in self.words], 1)
 
     def _word(self, lm: LanguageModel, texts: Sequences, word: Word, prompt: SoftPrompt) -> Tensor:
-        """(B,) the log-probability of a word of n pieces, one blank after another; the texts have n blanks."""
-        if self.pieces == "masks_parallel":
-            return _all_blanks(lm, texts, word, prompt).sum(1)
-        rows, ids = torch.arange(len(texts), device=texts.ids.device), torch.tensor(word, device=texts.ids.device)
-        left = torch.ones(len(texts), len(word), dtype=torch.bool, device=texts.ids.device)
-        total = torch.zeros(len(texts), device=texts.ids.device)
-        for _ in word:
-            scores = _all_blanks(lm, texts, word, prompt)  # (B, n)
-            order = scores if self.pieces == "masks" else -torch.arange(len(word)).to(scores).expand_as(scores)
-            chosen = order.masked_fill(~left, -torch.inf).argmax(1)  # (B,)
-            total = total + scores[rows, chosen]
-            left[rows, chosen] = False
-            filled = texts.ids.clone()
-            filled[rows, texts.read + chosen] = ids[chosen]
-            texts = replace(texts, ids=filled)
-        return total
+        """(B,) the log-probability of a word of n pieces; the texts have n blanks."""
+        return fill_blanks(lm, texts, self._same(word, texts), prompt, self.pieces)
+
+    def _same(self, word: Word, texts: Sequences) -> Tensor:
+        """The pieces of a word for each text, (B, n)."""
+        return torch.tensor(word, device=texts.ids.device).expand(len(texts), -1)
+
+
+def fill_blanks(lm: LanguageModel, texts: Sequences, words: Tensor, prompt: SoftPrompt, order: Pieces) -> Tensor:
+    """(B,) log-probabilities of a word for each text, in its n blanks.
+
+    Args:
+        lm: A masked model.
+        texts: B texts, each read at the first of its n blanks.
+        words: (B, n) pieces.
+        prompt: Learned tokens or prefix.
+        order: "masks" fills the blank with the most probable piece first, "masks_ltr" the first blank, and
+            "masks_parallel" reads all at once.
+    """
+    if order == "masks_parallel":
+        return _all_blanks(lm, texts, words, prompt).sum(1)
+    rows, count = torch.arange(len(texts), device=texts.ids.device), words.shape[1]
+    left = torch.ones_like(words, dtype=torch.bool)
+    total = torch.zeros(len(texts), device=texts.ids.device)
+    for _ in range(count):
+        scores = _all_blanks(lm, texts, words, prompt)  # (B, n)
+        ranks = scores if order == "masks" else -torch.arange(count).to(scores).expand_as(scores)
+        chosen = ranks.masked_fill(~left, -torch.inf).argmax(1)  # (B,)
+        total = total + scores[rows, chosen]
+        left[rows, chosen] = False
+        filled = texts.ids.clone()
+        filled[rows, texts.read + chosen] = words[rows, chosen]
+        texts = replace(texts, ids=filled)
+    return total
 
 
 class LeftToRight:
@@ -107,9 +124,9 @@ def hinge_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return margins.scatter(1, labels[:, None], 0.0).sum(1).mean()
 
 
-def _all_blanks(lm: LanguageModel, texts: Sequences, word: Word, prompt: SoftPrompt) -> Tensor:
-    """(B, n) log-probabilities of a word's pieces, each at its blank."""
-    return log_probs(lm, texts, len(word), prompt)[:, range(len(word)), list(word)]
+def _all_blanks(lm: LanguageModel, texts: Sequences, words: Tensor, prompt: SoftPrompt) -> Tensor:
+    """(B, n) log-probabilities of (B, n) pieces, each at its blank."""
+    return log_probs(lm, texts, words.shape[1], prompt).gather(2, words[..., None])[..., 0]
 
 
 def _extends(longer: Sequence[int], one: Sequence[int]) -> bool:

@@ -20,7 +20,7 @@ from vlprompt.backbones.lm import LanguageModel
 from vlprompt.backbones.lm_inputs import Sequences
 from vlprompt.cloze.parts.base import ClozeLearner
 from vlprompt.cloze.parts.config import ClozeConfig, number
-from vlprompt.data.batch import Batch
+from vlprompt.data.batch import Batch, texts_of
 from vlprompt.errors import UsageError
 
 MASKED_SHARE, MASK_SHARE, RANDOM_SHARE = 0.15, 0.8, 0.1  # BERT's, as in pet/wrapper.py
@@ -54,8 +54,11 @@ class Pattern(ClozeLearner[C], abc.ABC):
         return self.tuned
 
     def loss(self, batch: Batch) -> Tensor:
-        """The label words' loss and, with `config.lm_training`, that of arbitrary blanks; a scalar."""
-        loss = super().loss(batch)
+        """The loss of label words or candidates and, with `config.lm_training`, that of arbitrary blanks; a scalar."""
+        if self.choices is not None and self.lm.kind == "masked":
+            loss = self.choices.loss(self.lm, texts_of(batch), batch.labels, self.soft_prompt())
+        else:
+            loss = super().loss(batch)
         if batch.unlabelled is None or not self.config.lm_training:
             return loss
         texts, targets = self.mask_words(self.sequences(batch.unlabelled))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -53,16 +54,14 @@ class Renderer:
             self._check_causal()
         self.parts = [self._fixed(part) for part in template.parts]
         empty = [_Stretch([], each.part) if each.part.kind == "field" else each for each in self.parts]
-        if (length := len(self._joined(empty).ids)) > self.room:
-            raise UsageError(
-                f"template {template.text!r} alone takes {length} tokens and a row has {self.room}; its blank would be "
-                "cut off. Shorten the template or raise max_length."
-            )
+        if (length := len(self._joined(empty).ids)) > self.room or self.room < 1:
+            self._refuse(length, prefix_length)
 
     @property
     def key(self) -> str:
         """Text that is equal for two renderers of one model only if they render every example in the same way."""
-        return f"{self.template.text!r} in {self.room} tokens of {self.vocabulary.fingerprint} for {self.lm.kind}"
+        row = f"{self.room} tokens of {self.vocabulary.fingerprint} for {self.lm.kind}"
+        return f"{self.template.text!r} in {row}, special tokens in fields as plain text"
 
     def __call__(self, examples: Sequence[Mapping[str, str]]) -> Sequences:
         """B examples as padded rows on the model's device.
@@ -102,6 +101,19 @@ class Renderer:
                 start[number] = self.lm.table[word].to(start)
         return start
 
+    def _refuse(self, length: int, prefix_length: int) -> NoReturn:
+        """Raise UsageError for a template that takes `length` tokens, and a row has fewer."""
+        alone, most = f"template {self.template.text!r} alone takes {length} tokens", self.lm.max_length
+        if self.room == most - prefix_length and prefix_length:
+            left = f"{self.lm.name} has {most} positions, a prefix takes {prefix_length} and {alone}"
+            remedy = f"Set length to {most - max(length, 1)} or less" if length < most else "Shorten the template"
+            raise UsageError(f"{left}; its blank would be cut off. {remedy}.")
+        hint = "" if self.room < most else f" ({self.lm.name} has no more than {most} positions.)"
+        raise UsageError(
+            f"{alone} and a row has {self.room}; its blank would be cut off. Shorten the template or raise max_length."
+            + hint
+        )
+
     def _fixed(self, part: TemplatePart) -> _Stretch:
         """The ids of a part that do not depend on the example."""
         if part.kind == "words":
@@ -126,8 +138,8 @@ class Renderer:
         return _Stretch(self._ids(example[each.part.text].strip(), each.part), each.part)
 
     def _ids(self, text: str, part: TemplatePart) -> list[int]:
-        """The ids of words, with the space that precedes them in the template."""
-        return self.vocabulary.pieces(" " * part.spaced + text) if text else []
+        """The ids of words, with the space that precedes them in the template; only it may name special tokens."""
+        return self.vocabulary.pieces(" " * part.spaced + text, special=part.kind != "field") if text else []
 
     def _joined(self, parts: Sequence[_Stretch]) -> Row:
         """One row of the parts and the tokenizer's special tokens."""

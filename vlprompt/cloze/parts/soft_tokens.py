@@ -12,7 +12,7 @@ from vlprompt.cloze.parts.template import Template
 from vlprompt.errors import VlpromptError
 from vlprompt.randomness import normal
 
-Init = Literal["uniform", "normal", "vocabulary", "labels", "text", "file"]
+Init = Literal["uniform", "normal", "vocabulary", "first", "labels", "text", "file"]
 POPULATION = 5000  # ids below it are sampled (google-research/prompt-tuning, SampledVocab.population_size)
 
 
@@ -77,6 +77,7 @@ def initial_tokens(
         "uniform": lambda: uniform(length, lm.width, seed),
         "normal": lambda: normal(length, lm.width, seed=seed),
         "vocabulary": lambda: from_vocabulary(lm, length, seed),
+        "first": lambda: lm.embed_tokens(torch.arange(length) % len(lm.table)).detach(),
         "labels": lambda: from_labels(lm, words, length, seed),
         "text": lambda: from_text(lm, text, length, seed),
         "file": lambda: from_file(file, length, lm.width),

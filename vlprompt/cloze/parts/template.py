@@ -135,7 +135,7 @@ def _pieces(text: str) -> Iterator[tuple[int, str | re.Match[str]]]:
             _fail(text, start, "a { that is never closed; write {{ for a brace")
         match = SLOT.fullmatch(token["slot"].strip())
         if match is None:
-            _fail(text, start, f"{token[0]} is no slot; write the name of a field, {EXAMPLE}")
+            _fail(text, start, f"{repr(token[0])[1:-1]} is no slot; write the name of a field, {EXAMPLE}")
         if words:
             yield column, words
         yield start, match

@@ -18,10 +18,12 @@ class TrainingTexts:
     Attributes:
         labelled: Examples with labels.
         unlabelled: Examples without labels, which the ensemble labels.
+        grown: How many of the labelled ones, the last, have a label from other models.
     """
 
     labelled: tuple[Example, ...]
     unlabelled: tuple[Example, ...]
+    grown: int = 0
 
     @classmethod
     def of(cls, data: Batches) -> "TrainingTexts":
@@ -31,9 +33,14 @@ class TrainingTexts:
         return cls(examples_of(data), examples_of(data.unlabelled))
 
     @property
+    def by_hand(self) -> tuple[Example, ...]:
+        """The examples that were labelled by hand."""
+        return self.labelled[: len(self.labelled) - self.grown]
+
+    @property
     def labels(self) -> Tensor:
-        """(N,) of the labelled examples."""
-        return torch.tensor([example.label for example in self.labelled])
+        """(N,) of the examples that were labelled by hand."""
+        return torch.tensor([example.label for example in self.by_hand])
 
 
 def examples_of(data: Batches) -> tuple[Example, ...]:

@@ -74,7 +74,7 @@ class Verbalizer:
         if len(words) != len(classes):
             raise UsageError(f"{len(classes)} classes need as many lists of label words; {len(words)} were given.")
         self.rule, self.pieces = rule, pieces
-        _check_pieces(lm, pieces)
+        check_pieces(lm, pieces)
         _check_words(classes, words)
         self.word_pieces = [
             [_pieces_of(lm, name, word, space=space, single=pieces == "single") for word in own]
@@ -115,7 +115,7 @@ class Verbalizer:
         return self.classes(self.words(scores))
 
 
-def _check_pieces(lm: LanguageModel, pieces: Pieces) -> None:
+def check_pieces(lm: LanguageModel, pieces: Pieces) -> None:
     """Raise UsageError for a treatment of words of several pieces that a model of this kind does not have."""
     if pieces in MASKS and lm.kind != "masked":
         raise UsageError(f"pieces={pieces!r} needs a masked model, {lm.name} is {lm.kind}; use pieces='left_to_right'.")

@@ -26,7 +26,9 @@ def usable_words(lm: LanguageModel) -> Tensor:
     return torch.tensor(ids, device=lm.device)
 
 
-def likely_words(lm: LanguageModel, states: Tensor, labels: Tensor, classes: int, count: int) -> Tensor:
+def likely_words(
+    lm: LanguageModel, states: Tensor, labels: Tensor, classes: int, count: int, among: Tensor | None = None
+) -> Tensor:
     """(C, k) ids of the words with the highest mean score on each class's texts, best first; at most `count`.
 
     Gao et al., ACL 2021 (arXiv:2012.15723), section 5.1: the top k of the sum of log p(word | text). The mean of the
@@ -38,13 +40,14 @@ def likely_words(lm: LanguageModel, states: Tensor, labels: Tensor, classes: int
         labels: (N,) their classes.
         classes: C.
         count: k.
+        among: (W,) ids of the words to choose from; None: all `usable_words`.
 
     Raises:
         UsageError: A class has no text.
     """
     if missing := sorted(set(range(classes)) - set(labels.tolist())):
         raise UsageError(f"class {missing[0]} has no training text, so no words can be found for it; give it one.")
-    words = usable_words(lm)
+    words = usable_words(lm) if among is None else among
     means = torch.stack([states[labels == label].mean(0) for label in range(classes)])  # (C, E)
     scores = lm.scores_of(means, words)  # (C, W)
     return words[scores.topk(min(count, len(words)), dim=1).indices]
