@@ -29,7 +29,7 @@ class KgCoOpConfig(Settings):
 
     n_ctx: Count = 4  # M, when it starts from noise (scripts/base2new_train.sh); ignored with `words`
     words: str = "a photo of a"  # start from these words, as the code always does; "" for noise
-    weight: NonNegative = 8.0  # lambda (paper, section 4.1; scripts/base2new_train.sh)
+    weight: NonNegative = 8.0  # lambda (paper, section 4.1; run.sh, scripts/xd_train.sh)
     templates: Templates = ()  # hand-written prompts to stay near; none: the task's own, or "a photo of a {}."
 
 
@@ -52,8 +52,11 @@ class KgCoOp(AnchoredContext[KgCoOpConfig]):
         """Cross-entropy plus the distance of the prompts from the hand-written ones."""
         text = self.text()
         scores = self.backbone.scores(features_of(batch), text)
-        distance = 1 - F.cosine_similarity(text[0], self.frozen, dim=-1).mean()
-        return F.cross_entropy(scores, batch.labels) + self.config.weight * distance
+        return F.cross_entropy(scores, batch.labels) + self.config.weight * self.distance(text[0])
+
+    def distance(self, text: Tensor) -> Tensor:
+        """One minus the mean cosine of (C, E) text features and the hand-written prompts' ones."""
+        return 1 - F.cosine_similarity(text, self.frozen, dim=-1).mean()
 
 
 RECIPE = TrainConfig(epochs=100, batch_size=128)  # the code's (configs/trainers/KgCoOp/vit_b16_ep100_ctxv1.yaml)

@@ -9,9 +9,9 @@ Tip-Adapter:
 An image enters the caches before it is classified (kdiAAA/TDA, tda_runner.py). This is online: a prediction depends on
 the earlier images and their order, and every stream starts from empty caches.
 
-The settings are those that the paper searched on ImageNet and used everywhere; the released code has another alpha+ and
-beta+ for each data set. It also divides the entropy, in nats, by log2(C) where a share of the largest entropy is ln(C):
-`reference_quirks` does that.
+The default alpha+ and beta+ are those of ImageNet; the released code, whose README reports results of settings for each
+data set, has others for most (`published`). It also divides the entropy, in nats, by log2(C) where a share of the
+largest entropy is ln(C), so that other images enter the negative cache: `reference_quirks` does that.
 """
 
 import math
@@ -93,16 +93,24 @@ class TDA(ViewsHead[TDAConfig]):
     def predict(self, batch: Batch) -> Tensor:
         """Class scores (B, C); each image updates the caches before they correct its scores."""
         features, scores, probabilities = self.read(views_of(batch))
-        largest = math.log2(len(self.classes)) if self.config.reference_quirks else math.log(len(self.classes))
-        entropy = torch.special.entr(probabilities).sum(dim=-1) / max(largest, 1e-12)  # (B,)
+        entropy = self.uncertainty(probabilities)  # (B,)
         labels = scores.argmax(dim=-1)
         positive, negative = self.caches = self.caches or self._empty(features[0])
         for i, (label, unsure) in enumerate(zip(labels.tolist(), entropy.tolist(), strict=True)):
             positive.add(label, unsure, features[i], F.one_hot(labels[i], len(self.classes)))
-            if self.config.unsure_from < unsure < self.config.unsure_to:
+            if self.is_unsure(unsure):
                 negative.add(label, unsure, features[i], probabilities[i] > self.config.likely)
             scores[i] += positive.scores(features[i]) - negative.scores(features[i])
         return scores
+
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        """(B, C) probabilities -> (B,) entropies, as shares of the largest."""
+        largest = math.log2(len(self.classes)) if self.config.reference_quirks else math.log(len(self.classes))
+        return torch.special.entr(probabilities).sum(dim=-1) / max(largest, 1e-12)
+
+    def is_unsure(self, uncertainty: float) -> bool:
+        """Whether an image is offered to the negative cache; none is where that has no weight."""
+        return self.config.negative_alpha > 0 and self.config.unsure_from < uncertainty < self.config.unsure_to
 
     def read(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Zero-shot results for (B, V, E) views: means over the most certain ones.

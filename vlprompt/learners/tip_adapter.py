@@ -2,9 +2,10 @@
 
     scores = zero-shot scores + alpha * exp(-beta * (1 - f keys^T)) onehot(labels)
 
-alpha and beta are searched on the task's validation images; without any they are the published values of the data set
-(chosen for ResNet-50), else those of ImageNet. The authors search ImageNet's on its test images; here nothing is ever
-chosen on test images. In the paper's text the names of alpha and beta are exchanged.
+alpha and beta are searched on the task's validation images (at most 4 of a class; the authors read the whole split);
+without any they are the published values of the data set (chosen for ResNet-50), else those of ImageNet. The published
+range of a data set is not left; a data set without one starts from ImageNet's, whose ends are moved while they are the
+best. The authors search ImageNet's on its test images; here nothing is chosen on test images.
 """
 
 from dataclasses import dataclass

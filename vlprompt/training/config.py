@@ -23,8 +23,8 @@ class TrainConfig(Settings):
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero;
-            CODA-Prompt), "linear" down to `lr_end`, "constant", or "cosine-by-step": warm-up and cosine count steps as
+        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero,
+            one epoch late, so that two epochs have the full rate; CODA-Prompt), "linear" down to `lr_end`, "constant", or "cosine-by-step": warm-up and cosine count steps as
             if they were epochs, and so fall and rise again and again (a fault of released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine or the line comes down to.

@@ -55,7 +55,7 @@ def learning_rate(config: TrainConfig, epoch: float, epochs: float = 0) -> float
         left = 1 - (epoch - warmup) / max(whole - warmup, 1e-9)
         return config.lr_end + (config.lr - config.lr_end) * max(left, 0.0)
     if config.schedule == "quarter-cosine":
-        fall = math.cos(0.99 * math.pi / 2 * (epoch - warmup) / max(whole - 1, 1))
+        fall = math.cos(0.99 * math.pi / 2 * max(epoch - warmup - 1, 0) / max(whole - 1, 1))
     else:
         fall = (1 + math.cos(math.pi * (epoch - warmup) / whole)) / 2
     return config.lr_end + (config.lr - config.lr_end) * fall
