@@ -8,7 +8,7 @@ from vlprompt.backbones.clip import Clip
 from vlprompt.backbones.tokens import Tokenizer
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import UsageError
-from vlprompt.prompts.words import from_words, start_context
+from vlprompt.prompts.words import StartConfig, from_words, start_context
 from vlprompt.randomness import normal
 
 RAW = open_clip.SimpleTokenizer(context_length=20)
@@ -47,8 +47,10 @@ def test_no_words(clip: Clip) -> None:
 
 def test_a_context_starts_from_words_repeated_for_each_class_or_from_noise(clip: Clip) -> None:
     words = from_words(clip, "a photo of a")
-    assert torch.equal(start_context(clip, "a photo of a", 16, seed=1), words)
-    each = start_context(clip, "a photo of a", 3, 16, seed=1)
+    config = StartConfig(words="a photo of a")
+    assert torch.equal(start_context(clip, config, tokens=16, seed=1), words)
+    each = start_context(clip, config, 3, tokens=16, seed=1)
     assert each.shape == (3, 4, 16)
     assert all(torch.equal(context, words) for context in each)
-    assert torch.equal(start_context(clip, "", 3, 5, seed=1), normal(3, 5, 16, seed=1))
+    assert torch.equal(start_context(clip, StartConfig(), 3, tokens=5, seed=1), normal(3, 5, 16, seed=1))
+    assert torch.equal(start_context(clip, StartConfig(n_ctx=2), 3, tokens=5, seed=1), normal(3, 2, 16, seed=1))

@@ -12,7 +12,8 @@ weights. The class scores are those of m. Nothing is learned, and images do not 
 The published code leaves an inner loop when nothing moves by 1e-6; here every loop runs its five rounds, the same to
 that tolerance. It gives NaN for views that do not differ at all, here their common prediction, and for 2 to 4 views,
 since 30 % of the others is then none; here the width is that of the nearest one. Its squared distances are 2 - 2 cos in
-half precision; here they are sums of squared differences, which are also right for views that hardly differ.
+half precision; here they are sums of squared differences, which are also right for views that hardly differ. The code
+has the template "a photo of a {}." for all data sets (`mta-code`).
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from vlprompt.config import NonNegative, Positive
 from vlprompt.data.batch import Batch, views_of
+from vlprompt.data.templates import DEFAULT_TEMPLATE
 from vlprompt.prompts.frozen_head import SeveralViews, ViewsConfig, ViewsHead
 from vlprompt.training.config import NO_TRAINING, Variant
 
@@ -98,4 +100,10 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
-VARIANTS = {"mta-paper": Variant(MTAConfig(), NO_TRAINING, "Zanella and Ben Ayed 2024 (arXiv:2405.02266): 64 views")}
+PAPER = "Zanella and Ben Ayed 2024 (arXiv:2405.02266): 64 views"
+VARIANTS = {
+    "mta-paper": Variant(MTAConfig(), NO_TRAINING, PAPER),
+    "mta-code": Variant(
+        MTAConfig(templates=(DEFAULT_TEMPLATE,)), NO_TRAINING, f"{PAPER}, one template for all data sets, as its code"
+    ),
+}

@@ -105,4 +105,10 @@ def words_first(template: str) -> str:
 
 
 # CoOp's training by shots (ProGrad.public/README.md, configs/trainers/ProGrad/*.yaml).
-VARIANTS = {"prograd-paper": Variant(ProGradConfig(), recipe, "Zhu et al. 2023 (arXiv:2205.14865): M=16, lambda=1")}
+PAPER = "Zhu et al. 2023 (arXiv:2205.14865): M=16"
+VARIANTS = {
+    "prograd-paper": Variant(ProGradConfig(), recipe, f"{PAPER}, lambda=1"),
+    "prograd-paper-08": Variant(
+        ProGradConfig(strength=0.8), recipe, f"{PAPER}, lambda=0.8: Flowers102, DTD and EuroSAT at 8 and 16 shots"
+    ),
+}

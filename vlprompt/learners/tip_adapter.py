@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from vlprompt.data.batches import Batches
+from vlprompt.data.templates import IMAGENET_SELECT
 from vlprompt.prompts.cache_learner import CacheConfig, CacheLearner
 from vlprompt.training.config import TrainConfig, Variant
 
@@ -36,4 +37,10 @@ class TipAdapter(CacheLearner[TipAdapterConfig]):
 # Nothing is trained; the views are random crops of half the image or more (Tip-Adapter, main.py).
 RECIPE = TrainConfig(epochs=0, crop=0.5)
 
-VARIANTS = {"tip-adapter-paper": Variant(TipAdapterConfig(), RECIPE, "Zhang et al. 2022 (arXiv:2207.09519)")}
+PAPER = "Zhang et al. 2022 (arXiv:2207.09519)"
+VARIANTS = {
+    "tip-adapter-paper": Variant(TipAdapterConfig(), RECIPE, PAPER),
+    "tip-adapter-imagenet": Variant(
+        TipAdapterConfig(templates=IMAGENET_SELECT), RECIPE, f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)"
+    ),
+}

@@ -8,7 +8,8 @@ scores are logarithms: their softmax is the share of votes, including the one th
 The published code (FarinaMatteo/zero, ttas/zero.py) asks the remaining views in that order since November 2024; where
 none names a tied class it reads the scores of another view by a mask of inverted bits, which is not repeated here. The
 code computes in half precision under autocast, where probabilities of a temperature near zero may be shared by two
-classes; here a view has one whole vote.
+classes; here a view has one whole vote. Its template is "a photo of a {}." for all data sets (`zero-code`), or the seven
+selected on ImageNet (`zero-code-templates`).
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from vlprompt.config import Share
 from vlprompt.data.batch import Batch, views_of
+from vlprompt.data.templates import DEFAULT_TEMPLATE, IMAGENET_SELECT
 from vlprompt.prompts.frozen_head import SeveralViews, ViewsConfig, ViewsHead, by_certainty, share_of
 from vlprompt.training.config import NO_TRAINING, Variant
 
@@ -69,6 +71,13 @@ def count_votes(answers: Tensor, voters: int, classes: int) -> Tensor:
     return votes.scatter_add(1, asked.gather(1, first), broken)
 
 
+PAPER = "Farina et al. 2024 (arXiv:2405.18330): 64 views, gamma 0.3"
 VARIANTS = {
-    "zero-paper": Variant(ZeroConfig(), NO_TRAINING, "Farina et al. 2024 (arXiv:2405.18330): 64 views, gamma 0.3")
+    "zero-paper": Variant(ZeroConfig(), NO_TRAINING, PAPER),
+    "zero-code": Variant(
+        ZeroConfig(templates=(DEFAULT_TEMPLATE,)), NO_TRAINING, f"{PAPER}, one template for all data sets, as its code"
+    ),
+    "zero-code-templates": Variant(
+        ZeroConfig(templates=IMAGENET_SELECT), NO_TRAINING, f"{PAPER}, its code with --templates: seven for all data sets"
+    ),
 }
