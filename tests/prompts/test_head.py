@@ -7,7 +7,7 @@ import torch
 
 import vlprompt as vp
 from tests.learners.vits import NAMES, batch_for, small_vit, task
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptWarning
 from vlprompt.learners import VPT, Linear, VPTConfig
 from vlprompt.prompts.head import GrowingHead, linear_head
 
@@ -58,3 +58,26 @@ def test_vpt_on_a_clip_has_no_head_and_changes_its_classes() -> None:
 
 def test_other_methods_have_no_growing_head() -> None:
     assert not isinstance(vp.learners.CoOp(vp.load_clip("tiny"), ["circle", "square"]), GrowingHead)
+
+
+def test_a_masked_task_of_one_class_gives_one_warning() -> None:
+    learner: Any = Linear(small_vit(torch.float32), NAMES[:2])
+    learner.begin_stream(masked=True)
+    learner.begin_task(task(NAMES[:3], 1, 2))
+    with pytest.warns(VlpromptWarning, match="a task has a single class") as given:
+        learner.begin_task(task(NAMES[:4], 3, 3))
+        learner.begin_task(task(NAMES, 4))
+    assert len(given) == 1
+
+
+def test_without_a_mask_a_task_of_one_class_gives_none() -> None:
+    learner: Any = Linear(small_vit(torch.float32), NAMES[:2])
+    learner.begin_stream()
+    learner.begin_task(task(NAMES[:3], 2))
+    assert not learner.head.warned
+
+
+@pytest.mark.parametrize("name", ["cat", "photos", "train"])
+def test_a_learner_of_one_class_gives_a_warning(name: str) -> None:
+    with pytest.warns(VlpromptWarning, match=f"there is a single class, '{name}'"):
+        Linear(small_vit(torch.float32), [name])
