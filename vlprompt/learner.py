@@ -65,8 +65,8 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         self.classes = check_classes(classes)
         if len(self.classes) == 1:
             warn(
-                f"there is a single class, {self.classes[0]!r}, so every answer is that class and nothing can be learned "
-                "from it; give two classes or more."
+                f"there is a single class, {self.classes[0]!r}, so every answer is that class and nothing can be "
+                "learned; give two classes or more."
             )
         self.config: C = self.Config() if config is None else config
         self.seed = seed

@@ -114,4 +114,8 @@ def test_the_code_has_settings_for_each_data_set(
     assert (learner.config.positive_alpha, learner.config.positive_beta) == (4, 8)
     for found in (TDA.for_task(small, task, config), TDA.for_task(small, Task("own", names), config)):
         found.begin_task(task)
-        assert (found.config.positive_alpha, found.config.positive_beta, len(found.templates)) == (alpha, beta, templates)
+        assert (found.config.positive_alpha, found.config.positive_beta, len(found.templates)) == (
+            alpha,
+            beta,
+            templates,
+        )

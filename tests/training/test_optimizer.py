@@ -13,7 +13,13 @@ from vlprompt.training.optimizer import learning_rate, make_optimizer
 @pytest.mark.parametrize(("epochs", "warmup", "end"), [(7, 2, 0.0), (100, 10, 0.0), (5, 0, 1e-6)])
 def test_the_cosine_to_the_end_spans_the_epochs_after_the_warm_up(epochs: int, warmup: int, end: float) -> None:
     config = TrainConfig(
-        epochs=epochs, lr=0.1, schedule="cosine-to-end", warmup="linear", warmup_epochs=warmup, warmup_lr=0.0, lr_end=end
+        epochs=epochs,
+        lr=0.1,
+        schedule="cosine-to-end",
+        warmup="linear",
+        warmup_epochs=warmup,
+        warmup_lr=0.0,
+        lr_end=end,
     )
     rates = [learning_rate(config, epoch) for epoch in range(epochs + 1)]
     assert rates[:warmup] == pytest.approx([0.1 * epoch / warmup for epoch in range(warmup)])

@@ -135,8 +135,8 @@ def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     As in the code, the cosine starts one epoch late: the first two epochs have the full rate (utils/schedulers.py).
     """
     return TrainConfig(
-        epochs={"imagenet_r": 50, "domainnet": 5}.get(dataset, 20), batch_size=128, lr=1e-3, optimizer="adam", weight_decay=0.0,
-        schedule="quarter-cosine", warmup="none",
+        epochs={"imagenet_r": 50, "domainnet": 5}.get(dataset, 20), batch_size=128, lr=1e-3, optimizer="adam",
+        weight_decay=0.0, schedule="quarter-cosine", warmup="none",
     )  # fmt: skip
 
 

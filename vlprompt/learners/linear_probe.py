@@ -96,9 +96,7 @@ class LinearProbe(PromptLearner[Clip | Vit, LinearProbeConfig]):
         return max(compared_pairs(accuracy, best / 10, best * 10, self.config.search_steps)[-1], key=accuracy)
 
 
-def compared_pairs(
-    value: Callable[[float], float], low: float, high: float, count: int
-) -> list[tuple[float, float]]:
+def compared_pairs(value: Callable[[float], float], low: float, high: float, count: int) -> list[tuple[float, float]]:
     """The pairs that a binary search in the logarithm compares; the better half remains, of equal ones the lower."""
     pairs = [(low, high)]
     for _ in range(count - 1):

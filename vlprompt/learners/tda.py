@@ -135,7 +135,8 @@ class TDA(ViewsHead[TDAConfig]):
     def uncertainty(self, probabilities: Tensor) -> Tensor:
         """(B, C) probabilities -> (B,) entropies, as shares of the largest."""
         largest = math.log2(len(self.classes)) if self.config.reference_quirks else math.log(len(self.classes))
-        return torch.special.entr(probabilities).sum(dim=-1) / max(largest, 1e-12)
+        nats: Tensor = torch.special.entr(probabilities).sum(dim=-1)
+        return nats / max(largest, 1e-12)
 
     def is_unsure(self, uncertainty: float) -> bool:
         """Whether an image is offered to the negative cache; none is where that has no weight."""

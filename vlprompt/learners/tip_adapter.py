@@ -41,6 +41,8 @@ PAPER = "Zhang et al. 2022 (arXiv:2207.09519)"
 VARIANTS = {
     "tip-adapter-paper": Variant(TipAdapterConfig(), RECIPE, PAPER),
     "tip-adapter-imagenet": Variant(
-        TipAdapterConfig(templates=IMAGENET_SELECT), RECIPE, f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)"
+        TipAdapterConfig(templates=IMAGENET_SELECT),
+        RECIPE,
+        f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)",
     ),
 }

@@ -77,6 +77,8 @@ PAPER = "Zhang et al. 2022 (arXiv:2207.09519)"
 VARIANTS = {
     "tip-adapter-paper": Variant(TipAdapterFConfig(), recipe, PAPER),
     "tip-adapter-imagenet": Variant(
-        TipAdapterFConfig(templates=IMAGENET_SELECT), recipe, f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)"
+        TipAdapterFConfig(templates=IMAGENET_SELECT),
+        recipe,
+        f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)",
     ),
 }

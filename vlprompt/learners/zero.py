@@ -8,8 +8,8 @@ scores are logarithms: their softmax is the share of votes, including the one th
 The published code (FarinaMatteo/zero, ttas/zero.py) asks the remaining views in that order since November 2024; where
 none names a tied class it reads the scores of another view by a mask of inverted bits, which is not repeated here. The
 code computes in half precision under autocast, where probabilities of a temperature near zero may be shared by two
-classes; here a view has one whole vote. Its template is "a photo of a {}." for all data sets (`zero-code`), or the seven
-selected on ImageNet (`zero-code-templates`).
+classes; here a view has one whole vote. Its template is "a photo of a {}." for all data sets (`zero-code`), or the
+seven selected on ImageNet (`zero-code-templates`).
 """
 
 from dataclasses import dataclass
@@ -78,6 +78,8 @@ VARIANTS = {
         ZeroConfig(templates=(DEFAULT_TEMPLATE,)), NO_TRAINING, f"{PAPER}, one template for all data sets, as its code"
     ),
     "zero-code-templates": Variant(
-        ZeroConfig(templates=IMAGENET_SELECT), NO_TRAINING, f"{PAPER}, its code with --templates: seven for all data sets"
+        ZeroConfig(templates=IMAGENET_SELECT),
+        NO_TRAINING,
+        f"{PAPER}, its code with --templates: seven for all data sets",
     ),
 }

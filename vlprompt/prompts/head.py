@@ -70,8 +70,8 @@ class Head(nn.Linear):
         if self.masked and int(self.present.sum()) == 1 and not self.warned:
             self.warned = True
             warn(
-                "a task has a single class, and a masked softmax compares it with no other, so nothing is learned; give "
-                "every task two classes or more, or train without the mask (class_mask=False, or no --masked)."
+                "a task has a single class, and a masked softmax compares it with no other, so nothing is learned; "
+                "give every task two classes or more, or train without the mask (class_mask=False, or no --masked)."
             )
 
 

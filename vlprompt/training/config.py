@@ -19,16 +19,17 @@ class TrainConfig(Settings):
         steps: The largest number of steps; 0: no limit.
         batch_size: Images a step; the last incomplete batch is dropped where there is a complete one.
         lr: Learning rate.
-        optimizer: "sgd", "adam", "adamw" or "adamw-early-eps" (eps is added before the second moment is corrected for its
-            start at 0, so that it has more weight in the first steps; older versions of transformers, VPT).
+        optimizer: "sgd", "adam", "adamw" or "adamw-early-eps" (eps is added before the second moment is corrected for
+            its start at 0, so that it has more weight in the first steps; older versions of transformers, VPT).
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
         no_decay: What the names of parameters without weight decay end with; "" for no such parameters.
         eps: Of "adam" and "adamw", added to the denominator.
         schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero,
-            one epoch late, so that two epochs have the full rate; CODA-Prompt), "linear" down to `lr_end`, "constant", "cosine-to-end"
-            (over the epochs after the warm-up, so that it reaches `lr_end`; VPT), or "cosine-by-step": warm-up and
-            cosine count steps as if they were epochs, and so fall and rise again and again (a fault of released code).
+            one epoch late, so that two epochs have the full rate; CODA-Prompt), "linear" down to `lr_end`, "constant",
+            "cosine-to-end" (over the epochs after the warm-up, so that it reaches `lr_end`; VPT), or "cosine-by-step":
+            warm-up and cosine count steps as if they were epochs, and so fall and rise again and again (a fault of
+            released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine or the line comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".

@@ -32,11 +32,15 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         answers |= _of_part(theirs, ours, steps, case)
     test = batch_of(clip, learner, case.tensor("test_images"))
     with torch.no_grad():
-        return answers | steps.per_step() | {
-            "text_features_final": learner.text()[0],
-            "image_features_final": learner.image_features(test),
-            "logits_test_cosines": learner.predict(test) / learner.scale(),
-        }
+        return (
+            answers
+            | steps.per_step()
+            | {
+                "text_features_final": learner.text()[0],
+                "image_features_final": learner.image_features(test),
+                "logits_test_cosines": learner.predict(test) / learner.scale(),
+            }
+        )
 
 
 def build(case: Case, models: Models) -> CLIPLoRA:

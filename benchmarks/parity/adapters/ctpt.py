@@ -35,7 +35,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         parts.append((marginal_entropy(scores).detach(), dispersion(text).detach()))
         return objective(scores, text)
 
-    learner.objective = recording  # type: ignore[method-assign]
+    learner.objective = recording
     losses, gradients, states, final = traced(learner, batch)
     return answers | {
         "entropy_steps": torch.stack([entropy for entropy, _ in parts]),

@@ -1,6 +1,6 @@
 """DualPrompt by JH-LEE-KR/dualprompt-pytorch: prompt.py, attention.py, vision_transformer.py and engine.py.
 
-Theirs has a pool of experts from the start, ours those of the tasks so far; the experts of the case's task are the last.
+Theirs has a pool of experts from the start, ours those of the tasks so far; those of the case's task are the last.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The linear probe of KaiyangZhou/CoOp's lpclip/linear_probe.py: every C that it tries, and the regression it reports."""
+"""The linear probe of KaiyangZhou/CoOp's lpclip/linear_probe.py: every C that it tries, and its regression."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,9 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     learner = LinearProbe(models.clip, [f"class {i}" for i in range(int(hyper["classes"]))], config)
     batches = {
         split: feature_batches(
-            case.tensor(f"{split}_features"), case.tensor(f"{split}_labels"), batch_size=len(case.array(f"{split}_labels"))
+            case.tensor(f"{split}_features"),
+            case.tensor(f"{split}_labels"),
+            batch_size=len(case.array(f"{split}_labels")),
         )
         for split in ("train", "val", "test")
     }

@@ -45,14 +45,18 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     divergences, conflicts = _recorded(learner)
     steps = trace(learner, data, train_config(case, epochs=int(hyper["epochs"]), batch_size=size))
     used = torch.stack([each["context"] for each in steps.gradients])
-    return answers | steps.per_step() | {
-        "grad_ctx": used[0],
-        "grad_ctx_steps": used,
-        "kl_loss_steps": torch.stack(divergences),
-        "conflict_steps": torch.stack(conflicts),
-        "ctx_steps": steps.stacked("context"),
-        "logits_final": learner.predict(first),
-    }
+    return (
+        answers
+        | steps.per_step()
+        | {
+            "grad_ctx": used[0],
+            "grad_ctx_steps": used,
+            "kl_loss_steps": torch.stack(divergences),
+            "conflict_steps": torch.stack(conflicts),
+            "ctx_steps": steps.stacked("context"),
+            "logits_final": learner.predict(first),
+        }
+    )
 
 
 def _recorded(learner: ProGrad) -> tuple[list[Tensor], list[Tensor]]:

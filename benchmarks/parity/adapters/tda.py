@@ -35,8 +35,11 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
 def config_of(case: Case) -> TDAConfig:
     """The settings of a case; a cache that is off has the weight 0."""
     hyper = case.hyper
-    caches = {f"{cache}_{name}": hyper[f"{cache}_{name}"] for cache in ("positive", "negative") for name in
-              ("size", "alpha", "beta")}
+    caches = {
+        f"{cache}_{name}": hyper[f"{cache}_{name}"]
+        for cache in ("positive", "negative")
+        for name in ("size", "alpha", "beta")
+    }
     off = {f"{cache}_alpha": 0.0 for cache in ("positive", "negative") if not hyper[f"{cache}_enabled"]}
     return TDAConfig(
         views=int(hyper["n_views"]),

@@ -18,13 +18,12 @@ from benchmarks.parity.training import Learner, OrderedBatches, trace
 from vlprompt.data.batch import Batch
 from vlprompt.data.images import Example
 from vlprompt.data.task import Task
-from vlprompt.learners import CODAPrompt, CODAPromptConfig, DualPrompt, DualPromptConfig, L2P, L2PConfig
+from vlprompt.learners import L2P, CODAPrompt, CODAPromptConfig, DualPrompt, DualPromptConfig, L2PConfig
 from vlprompt.training.config import TrainConfig
 
 METHOD = r"training trajectory: (l2p|dualprompt|coda-prompt).*"
 CODA = ("prompts", "keys", "attention")
 INPUTS = ("images", "labels", "test_images", "test_labels", "order", "g_prompt", "e_prompt", *CODA)
-Make = Callable[[Case, Models, list[str]], Learner]
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
@@ -36,7 +35,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     config = _config(case)
     count, each = len(images), int(case.hyper["classes_per_task"])
     names = [f"class {number}" for number in range(count * each)]
-    learner = make(case, models, names[:each])
+    learner: Any = make(case, models, names[:each])
     losses, rates, scores = [], [], []
     for task in range(count):
         if task:
@@ -45,8 +44,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         begin(case, learner, task)
         whole = _batch(images[task], labels[task], models)
         epochs = order[task].reshape(config.epochs, -1, order.shape[2])
-        data = OrderedBatches(labels[task], epochs, lambda index, _, whole=whole: whole.part(index))
-        steps = trace(learner, data, config)
+        steps = trace(learner, OrderedBatches(labels[task], epochs, _parts(whole)), config)
         losses.append(torch.stack(steps.losses))
         rates.append(torch.tensor(steps.rates, dtype=torch.float64))
         found = tested(case, models, learner).eval().predict(tests)
@@ -58,6 +56,10 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
 def _batch(images: Tensor, labels: Tensor, models: Models) -> Batch:
     with torch.no_grad():
         return Batch(labels, torch.arange(len(images)), images=images, features=models.vit.encode_image(images))
+
+
+def _parts(whole: Batch) -> Callable[[Tensor, int], Batch]:
+    return lambda index, _: whole.part(index)
 
 
 def _config(case: Case) -> TrainConfig:
@@ -98,7 +100,7 @@ def _l2p(case: Case, models: Models, names: list[str]) -> L2P:
     return learner
 
 
-def _l2p_end(case: Case, models: Models, learner: Learner) -> dict[str, Tensor]:  # noqa: ARG001
+def _l2p_end(case: Case, models: Models, learner: L2P) -> dict[str, Tensor]:  # noqa: ARG001
     return {"end_prompts": learner.pool - position(models.vit), "end_keys": learner.keys}
 
 
@@ -120,11 +122,11 @@ def _dual(case: Case, models: Models, names: list[str]) -> DualPrompt:
     return learner
 
 
-def _dual_begin(case: Case, learner: Learner, task: int) -> None:
+def _dual_begin(case: Case, learner: DualPrompt, task: int) -> None:
     _put(case, learner, {f"keys.{task}": case.tensor("keys")[task][None]})
 
 
-def _dual_tested(case: Case, models: Models, learner: Learner) -> DualPrompt:
+def _dual_tested(case: Case, models: Models, learner: DualPrompt) -> DualPrompt:
     """The learner with the experts to come."""
     other = DualPrompt(models.vit, learner.classes, learner.config)
     tensors = dict(learner.saved_tensors())
@@ -135,7 +137,7 @@ def _dual_tested(case: Case, models: Models, learner: Learner) -> DualPrompt:
     return other
 
 
-def _dual_end(case: Case, models: Models, learner: Learner) -> dict[str, Tensor]:  # noqa: ARG001
+def _dual_end(case: Case, models: Models, learner: DualPrompt) -> dict[str, Tensor]:  # noqa: ARG001
     heads = case.tensor("g_prompt").shape[-2:]
     return {
         "end_keys": torch.cat(list(learner.keys)),
@@ -163,7 +165,7 @@ def _coda_end(case: Case, models: Models, learner: Learner) -> dict[str, Tensor]
     return {f"end_{name}": torch.cat(list(getattr(learner, name)), dim=1) for name in CODA}
 
 
-def _nothing(case: Case, learner: Learner, task: int) -> None:  # noqa: ARG001
+def _nothing(case: Case, learner: Learner, task: int) -> None:
     """Nothing of the case enters when a task begins."""
 
 
@@ -172,7 +174,8 @@ def _as_it_is(case: Case, models: Models, learner: Learner) -> Learner:  # noqa:
 
 
 # How each method is made, begins a task, is tested, and what it has at the end.
-KINDS: dict[str, tuple[Make, Callable[..., None], Callable[..., Learner], Callable[..., dict[str, Tensor]]]] = {
+Steps = tuple[Callable[..., Learner], Callable[..., None], Callable[..., Learner], Callable[..., dict[str, Tensor]]]
+KINDS: dict[str, Steps] = {
     "l2p": (_l2p, _nothing, _as_it_is, _l2p_end),
     "dualprompt": (_dual, _dual_begin, _dual_tested, _dual_end),
     "coda-prompt": (_coda, _coda_begin, _as_it_is, _coda_end),
