@@ -20,7 +20,7 @@ from vlprompt.data.batches import Batches
 from vlprompt.data.classes import Prediction, check_classes
 from vlprompt.data.needs import FrozenModel, Needs
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError, VlpromptError, warn
+from vlprompt.errors import UsageError, VlpromptError
 
 B = TypeVar("B", bound=FrozenModel)
 C = TypeVar("C")
@@ -63,11 +63,6 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         check_kind(self.method(), self.backbones, backbone)
         self.backbone = backbone
         self.classes = check_classes(classes)
-        if len(self.classes) == 1:
-            warn(
-                f"there is a single class, {self.classes[0]!r}, so every answer is that class and nothing can be "
-                "learned; give two classes or more."
-            )
         self.config: C = self.Config() if config is None else config
         self.seed = seed
         self._cache: dict[str, tuple[tuple[object, ...], Tensor]] = {}

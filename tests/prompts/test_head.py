@@ -7,9 +7,12 @@ import torch
 
 import vlprompt as vp
 from tests.learners.vits import NAMES, batch_for, small_vit, task
+from vlprompt.data.batches import feature_batches
 from vlprompt.errors import UsageError, VlpromptWarning
 from vlprompt.learners import VPT, Linear, VPTConfig
 from vlprompt.prompts.head import GrowingHead, linear_head
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -76,7 +79,8 @@ def test_without_a_mask_a_task_of_one_class_gives_none() -> None:
     assert not learner.head.warned
 
 
-@pytest.mark.parametrize("name", ["cat", "photos", "train"])
-def test_a_learner_of_one_class_gives_a_warning(name: str) -> None:
-    with pytest.warns(VlpromptWarning, match=f"there is a single class, '{name}'"):
-        Linear(small_vit(torch.float32), [name])
+@pytest.mark.parametrize("config", [TrainConfig(epochs=1), TrainConfig(epochs=0)])
+def test_training_with_one_class_gives_a_warning(config: TrainConfig) -> None:
+    learner = Linear(small_vit(torch.float32), NAMES[:1])
+    with pytest.warns(VlpromptWarning, match="there is a single class"):
+        fit(learner, feature_batches(torch.ones(3, 24), [0, 0, 0], batch_size=3), config)

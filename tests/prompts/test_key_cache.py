@@ -1,5 +1,7 @@
 """The key cache: how it is filled, and its search for alpha and beta."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -59,45 +61,54 @@ def test_there_are_published_values_for_the_eleven_data_sets() -> None:
     assert len(PUBLISHED) == 11
 
 
-def at_the_end(alpha: float, beta: float) -> tuple[KeyCache, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A cache, and held-out images that only a cache of at least this weight and sharpness classifies correctly.
-
-    Two keys of class 0 are near the image, one of class 1 is the image itself; zero-shot names class 2 by `alpha`.
-    """
-    cache = KeyCache(3, 2, 1, 1)
-    cache.resize(3)
-    angle = torch.tensor([0.5, 0.5, 0.0])
-    with torch.no_grad():
-        cache.keys.copy_(torch.stack([angle.cos(), angle.sin()], dim=1))
-    cache.labels.copy_(torch.tensor([0, 0, 1]))
-    away = float(1 - angle[0].cos())  # class 1 has more votes where 2 exp(-beta * away) < 1
-    cache.keys.data[:2, 0] = 1 - (1 - cache.keys.data[:2, 0]) * (np.log(2) / away / beta)
-    return cache, torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0, alpha]]), torch.tensor([1])
-
-
-@pytest.mark.parametrize(("alpha", "beta"), [(10.0, 3.0), (1.0, 40.0), (100.0, 200.0), (2.0, 2.0)])
-def test_a_range_becomes_wider_until_the_best_values_lie_inside(alpha: float, beta: float) -> None:
-    cache, features, base, labels = at_the_end(alpha, beta)
-    cache.search(features, base, labels, (7, 3), widen=True)
-    found_alpha, found_beta = cache.weights.tolist()
-    assert found_alpha > alpha - 0.01
-    assert found_beta > beta - 0.01
-    assert int((base + cache(features)).argmax()) == 1
-
-
-def test_a_published_range_is_not_left() -> None:
-    cache, features, base, labels = at_the_end(10.0, 3.0)
-    cache.search(features, base, labels, (7, 3))
-    assert float(cache.weights[0]) <= 3
-
-
-def test_a_range_does_not_become_wider_without_end() -> None:
-    """More weight is always better by one image here: the search ends all the same, at its best values."""
+def by_weight(alpha: float) -> tuple[KeyCache, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A cache with one key, and 40 images equal to it, which zero-shot confuses by 0 to `alpha`."""
     cache = KeyCache(2, 2, 1, 1)
     cache.resize(1)
     cache.keys.data[0, 0] = 1
-    base = torch.stack([torch.zeros(60), 2.0 ** torch.arange(60)], dim=1)
-    cache.search(torch.tensor([[1.0, 0.0]]).expand(60, 2), base, torch.zeros(60, dtype=torch.int64), (7, 3), widen=True)
+    base = torch.stack([torch.zeros(40), torch.linspace(0.01, alpha, 40)], dim=1)
+    return cache, torch.tensor([[1.0, 0.0]]).expand(40, 2), base, torch.zeros(40, dtype=torch.int64)
+
+
+def by_sharpness(beta: float) -> tuple[KeyCache, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A cache with a key of class 1 for each of 10 images, and two of class 0 so near that they win below some beta."""
+    cosines = 1 - math.log(2) / torch.linspace(0.5 * beta, beta, 10)
+    planes, eye = torch.zeros(10, 10, 2), torch.eye(10)
+    planes[eye.bool()] = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
+    images = torch.stack([eye, torch.zeros(10, 10)], dim=2).flatten(1)
+    cache = KeyCache(2, 20, 1, 1)
+    cache.resize(30)
+    cache.keys.data.copy_(torch.cat([images, planes.flatten(1), planes.flatten(1)]))
+    cache.labels.copy_(torch.tensor([1] * 10 + [0] * 20))
+    return cache, images, torch.zeros(10, 2), torch.ones(10, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("alpha", [2.0, 10.0, 100.0, 1000.0])
+def test_the_range_of_alpha_becomes_wider_until_the_best_value_lies_inside(alpha: float) -> None:
+    cache, features, base, labels = by_weight(alpha)
+    cache.search(features, base, labels, (7, 3), widen=True)
+    assert 0.9 * alpha < float(cache.weights[0]) < 1.2 * alpha
+    assert float((base + cache(features)).argmax(dim=1).eq(labels).double().mean()) > 0.9
+
+
+@pytest.mark.parametrize("beta", [6.0, 20.0, 50.0, 300.0])
+def test_the_range_of_beta_becomes_wider_until_the_best_value_lies_inside(beta: float) -> None:
+    cache, features, base, labels = by_sharpness(beta)
+    cache.search(features, base, labels, (7, 3), widen=True)
+    assert 0.9 * beta < float(cache.weights[1]) < 1.2 * beta
+
+
+def test_a_published_range_is_not_left() -> None:
+    for cache, features, base, labels in (by_weight(10.0), by_sharpness(20.0)):
+        cache.search(features, base, labels, (7, 3))
+        assert float(cache.weights[0]) <= 3
+        assert float(cache.weights[1]) <= 7
+
+
+def test_a_range_does_not_become_wider_without_end() -> None:
+    cache, features, base, labels = by_weight(1e9)
+    base[:, 1] = torch.logspace(-1, 9, 40)
+    cache.search(features, base, labels, (7, 3), widen=True)
     assert 3 * 2**11 < float(cache.weights[0]) < 3 * 2**12
 
 

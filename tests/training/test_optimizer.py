@@ -39,7 +39,7 @@ def test_parameters_without_weight_decay(no_decay: str, spared: list[str], optim
     for parameter in named.values():
         parameter.grad = torch.zeros(2)
     make_optimizer(named, config).step()
-    assert [name for name, parameter in named.items() if float(parameter[0]) == 1] == spared
+    assert [name for name, parameter in named.items() if float(parameter.detach()[0]) == 1] == spared
 
 
 def test_early_eps_is_added_before_the_second_moment_is_corrected() -> None:
