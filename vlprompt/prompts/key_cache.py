@@ -14,7 +14,7 @@ from vlprompt.data.batches import Batches
 
 GRID = (200, 20)  # values of beta and of alpha that a search tries (gaopengcuhk/Tip-Adapter, configs/*.yaml)
 AT_ONCE = 2**22  # affinities in memory at once in a search
-WIDENINGS = 12  # how often a range may be doubled
+IN_VAIN = 3  # how often a range is doubled without finding better values
 
 # alpha, and the largest (beta, alpha) of a search, by data set (gaopengcuhk/Tip-Adapter, configs/*.yaml).
 PUBLISHED: dict[str, tuple[float, tuple[float, float]]] = {
@@ -96,18 +96,19 @@ class KeyCache(nn.Module):
             base: (V, C) their scores without the cache.
             labels: (V,) int64.
             limits: Largest beta and alpha; both start at 0.1 (Tip-Adapter, utils.py::search_hp).
-            widen: Whether a range is doubled while its largest value is the best.
+            widen: Whether a range is doubled while its largest value is as good as any.
         """
-        highest = -1
-        for _ in range(1 + WIDENINGS * widen):
+        highest, in_vain = -1, 0
+        while in_vain < IN_VAIN:
             grid = [0.1 + torch.arange(n) * (top - 0.1) / n for n, top in zip(GRID, limits, strict=True)]
             right = self._right(features, base, labels, *grid)
-            best = divmod(int(right.argmax()), GRID[1])  # of beta, of alpha
-            if int(right[best]) > highest:
-                highest = int(right[best])
+            most, best = int(right.max()), divmod(int(right.argmax()), GRID[1])  # of beta, of alpha
+            in_vain = 0 if most > highest else in_vain + 1
+            if most > highest:
+                highest = most
                 self.weights.copy_(torch.stack([grid[1][best[1]], grid[0][best[0]]]))
-            at_end = [index == size - 1 for index, size in zip(best, GRID, strict=True)]
-            if not any(at_end):
+            at_end = [int(each.max()) >= highest for each in (right[-1], right[:, -1])]
+            if not (widen and any(at_end)):
                 break
             limits = (limits[0] * (1 + at_end[0]), limits[1] * (1 + at_end[1]))
 
