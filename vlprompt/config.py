@@ -5,7 +5,7 @@ A field's type states what it may hold: `n_ctx: Count = 16`, `lr: Positive = 0.1
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
@@ -68,6 +68,9 @@ class Settings:
             value = _converted(getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
             _check(type(self), field.name, value, hints[field.name])
+
+    def check_changed(self, names: Collection[str]) -> None:
+        """Raise UsageError where one of the fields that a user changed has no effect beside the others."""
 
 
 def by_owner(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

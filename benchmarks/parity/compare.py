@@ -31,6 +31,7 @@ class Kind:
 EXACT = Kind("exact", 0.0)  # integers and texts: ids, indices, labels, masks
 KINDS = (  # the first whose pattern occurs in an array's name
     Kind("learning rate", 1e-9, pattern=r"^lr_"),
+    Kind("trajectory", 5e-5, of_largest=True, pattern=r"^losses$|^final_logits$|^end\."),  # errors add up over steps
     Kind("gradient", 1e-4, of_largest=True, pattern=r"^grad"),
     Kind("loss", 2e-5, pattern=r"loss|entropy|prob|metric"),
     Kind("logits after training", 4e-4, pattern=r"^final_logits"),  # 21 steps of Adam enlarge rounding errors

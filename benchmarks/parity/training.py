@@ -1,7 +1,7 @@
 """Train with a case's settings through vlprompt's own `fit`, and record every step."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,16 +32,22 @@ class Trace:
     Attributes:
         losses: The loss before each step, as training used it.
         rates: The learning rate that the optimiser applied.
+        gradients: Those that each step used, by the names of the parameters.
         states: The trainable parameters after each step, by name.
     """
 
     losses: list[Tensor] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    gradients: list[dict[str, Tensor]] = field(default_factory=list)
     states: list[dict[str, Tensor]] = field(default_factory=list)
 
     def stacked(self, name: str) -> Tensor:
         """One parameter after every step, (steps, ...)."""
         return torch.stack([state[name] for state in self.states])
+
+    def per_step(self) -> dict[str, Tensor]:
+        """Losses and learning rates, under the goldens' names."""
+        return {"loss_steps": torch.stack(self.losses), "lr_steps": torch.tensor(self.rates, dtype=torch.float64)}
 
 
 def train_config(case: Case, *, epochs: int, batch_size: int) -> TrainConfig:
@@ -68,6 +74,9 @@ def _schedule(words: str) -> dict[str, Any]:
     """The schedule of a text such as "cosine over max_epoch = epochs, 1 constant warm-up epoch at 1e-5, ..."."""
     if "cosine" not in words:
         return {"schedule": "constant", "warmup": "none"}
+    if "cosine per step" in words:
+        end = re.search(r", to ([\d.e+-]+)", words)
+        return {"schedule": "cosine", "warmup": "none", "per_step": True, "lr_end": float(end[1]) if end else 0.0}
     warmup = re.search(r"(\d+) (constant|linear) warm-?up epochs?(?: at| from)?\s*([\d.e+-]*\d)?", words)
     if warmup is None:
         return {"schedule": "cosine", "warmup": "none"}
@@ -87,8 +96,36 @@ class OneBatch(Batches):
         yield self.batch
 
 
-def trace(learner: Learner, data: Batches, config: TrainConfig) -> Trace:
-    """Run `fit` and record losses, learning rates and trainable parameters of every step."""
+class OrderedBatches(Batches):
+    """A training set whose batches have the stored order.
+
+    Attributes:
+        order: (epochs, batches, examples), the positions of each batch; the epochs repeat.
+        make: The batch of some positions in an epoch.
+    """
+
+    def __init__(self, labels: Tensor, order: Tensor, make: Callable[[Tensor, int], Batch]) -> None:
+        super().__init__(labels, batch_size=order.shape[2])
+        self.order, self.make = order, make
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.order.shape[1]
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        for index in self.order[number % len(self.order)]:
+            yield self.make(index, number)
+
+
+def in_order(whole: Batch, size: int, count: int) -> OrderedBatches:
+    """The first `count` batches of `size` examples, the same in every epoch."""
+    order = torch.arange(size * count).reshape(1, count, size)
+    return OrderedBatches(whole.labels, order, lambda index, _: whole.part(index))
+
+
+def trace(learner: Learner, data: Batches, config: TrainConfig, *, val: Batches | None = None) -> Trace:
+    """Run `fit` and record losses, learning rates, gradients and trainable parameters of every step."""
     recorded = Trace()
     backward = learner.backward
 
@@ -99,12 +136,14 @@ def trace(learner: Learner, data: Batches, config: TrainConfig) -> Trace:
 
     def after_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         recorded.rates.append(float(optimizer.param_groups[0]["lr"]))
+        graded = {name: p.grad for name, p in learner.trainable().items() if p.grad is not None}
+        recorded.gradients.append({name: gradient.detach().clone() for name, gradient in graded.items()})
         recorded.states.append({name: p.detach().clone() for name, p in learner.trainable().items()})
 
     hook = register_optimizer_step_post_hook(after_step)
     learner.backward = recording_backward  # type: ignore[method-assign]
     try:
-        fit(learner, data, config)
+        fit(learner, data, config, val=val)
     finally:
         hook.remove()
         del learner.backward

@@ -120,7 +120,7 @@ def prepare(learner: PromptLearner[Any, Any], sizes: Sizes) -> None:
 def parts(learner: PromptLearner[Any, Any], batch: Batch) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The parts of a learner to measure."""
     recipe = methods.variant(learner.method())[1].training(16, "")
-    parameters = list(learner.trainable().values())
+    parameters = learner.trainable()
     if learner.needs.trains and recipe.epochs and parameters:
         optimizer = make_optimizer(parameters, replace(recipe, lr=recipe.lr / 1000))
 

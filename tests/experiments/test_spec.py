@@ -69,8 +69,8 @@ def test_a_name_a_variant_and_changes() -> None:
 
 
 def test_a_wrapped_learner_is_trained_and_the_label_names_both() -> None:
-    spec = LearnerSpec.parse("tpt+coop:cocoop-paper", {"tpt": {"views": 8}, "coop": {"n_ctx": 2}})
-    assert spec.label == "tpt views=8 over coop cocoop-paper n_ctx=2"
+    spec = LearnerSpec.parse("tpt+coop:cocoop-paper", {"tpt": {"views": 8}, "coop": {"n_ctx": 2, "words": ""}})
+    assert spec.label == "tpt views=8 over coop cocoop-paper n_ctx=2 words="
     assert spec.trains
     assert spec.adapts
     assert not spec.online

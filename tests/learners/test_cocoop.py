@@ -120,5 +120,5 @@ def test_sizes_and_refusals(small: Clip, names: tuple[str, ...]) -> None:
     assert [tuple(p.shape) for p in learner.meta_net.parameters()] == [(2, 32), (2,), (24, 2), (24,)]
     assert learner.context.shape == (4, 24)
     assert (cocoop.RECIPE.epochs, cocoop.RECIPE.batch_size, cocoop.RECIPE.lr) == (10, 1, 0.002)
-    with pytest.raises(UsageError, match="n_ctx is 0"):
-        CoCoOpConfig(n_ctx=0)
+    with pytest.raises(UsageError, match="n_ctx is -1"):
+        CoCoOpConfig(n_ctx=-1)

@@ -35,6 +35,7 @@ def test_scores_loss_and_gradients_are_those_of_the_equations(vit: vp.Vit, train
     check_equations(build("coda_prompt", vit, tasks=2).train(training), plain)
 
 
+@pytest.mark.filterwarnings("ignore:a task has a single class")
 def test_components_start_orthogonal_to_all_earlier_ones(vit: vp.Vit) -> None:
     learner = CODAPrompt(vit, FIRST, CODAPromptConfig(components=3, length=4, layers=(0, 2)))
     learner.begin_task(task(ALL, 2))

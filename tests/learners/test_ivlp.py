@@ -83,8 +83,8 @@ def test_a_prediction_does_not_depend_on_its_batch(small: Clip, names: tuple[str
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"n_text": 0}, "must both be 1 or more, or both 0"),
-        ({"depth_vision": 0}, "must both be 1 or more, or both 0"),
+        ({"n_text": 0}, "a tower with depth needs 1 token or more"),
+        ({"n_vision": 0}, "a tower with depth needs 1 token or more"),
         ({"n_text": -1, "depth_text": -1}, "n_text is -1; it must be a whole number, 0 or more"),
         ({"n_text": 0, "depth_text": 0, "n_vision": 0, "depth_vision": 0}, "nothing to learn"),
     ],
@@ -128,3 +128,14 @@ def test_the_official_numbers_come_out(shared: Path) -> None:
     block = "transformer.resblocks.2.VPT_shallow"
     assert compared >= {"logits", "loss", "loss_steps", "logits_final", "grad.image_encoder.VPT"}
     assert compared >= {f"grad.text_encoder.{block}", f"step2.image_encoder.{block}", "init.prompt_learner.ctx"}
+
+
+@pytest.mark.parametrize("off", ["text", "vision"])
+def test_depth_0_leaves_a_tower_as_it_is_whatever_its_tokens(
+    small: Clip, names: tuple[str, ...], batch: Batch, off: str
+) -> None:
+    """PROMPT_DEPTH_TEXT or PROMPT_DEPTH_VISION 0 beside N_CTX 2 in the authors' configs."""
+    depths = {"depth_text": 2, "depth_vision": 2, f"depth_{off}": 0}
+    given, without = (IVLP(small, names, IVLPConfig(**depths, **more)) for more in ({}, {f"n_{off}": 0}))
+    assert len(given.trainable()) == 1
+    assert torch.equal(given.predict(batch), without.predict(batch))

@@ -46,6 +46,7 @@ def test_the_batch_votes_only_when_asked(vit: vp.Vit) -> None:
     assert L2PConfig().vote == "image"
 
 
+@pytest.mark.filterwarnings("ignore:a task has a single class")
 def test_a_prompt_mask_gives_each_task_its_own_prompts_while_there_are_some(vit: vp.Vit) -> None:
     learner = L2P(vit, NAMES, L2PConfig(pool=4, length=2, top=2, prompt_mask=True, share=True)).train()
     queries = torch.randn(5, 24, generator=torch.Generator().manual_seed(1))

@@ -10,7 +10,7 @@ from vlprompt.data.batch import Batch
 from vlprompt.data.batches import Batches, feature_batches
 from vlprompt.errors import UsageError
 from vlprompt.learners import LinearProbe, LinearProbeConfig
-from vlprompt.learners.linear_probe import binary_search
+from vlprompt.learners.linear_probe import compared_pairs
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,28 @@ def test_c_is_chosen_on_validation_data(clip: vp.Clip, monkeypatch: pytest.Monke
 
 
 def test_the_binary_search_finds_the_peak() -> None:
-    best = binary_search(lambda c: -abs(np.log10(c) - 1.7), 1.0, 1e3, 12)
+    def value(c: float) -> float:
+        return -abs(np.log10(c) - 1.7)
+
+    best = max(compared_pairs(value, 1.0, 1e3, 13)[-1], key=value)
     assert abs(np.log10(best) - 1.7) < 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_of_equal_values_the_smaller_c_remains(count: int) -> None:
+    """As in lpclip: `count` pairs are compared, and a flat accuracy ends at the left end."""
+    pairs = compared_pairs(lambda _: 0.5, 0.1, 10.0, count)
+    assert len(pairs) == count
+    assert all(low == 0.1 for low, _ in pairs)
+    assert pairs[-1][1] == pytest.approx(10 ** (1 - 2 * (1 - 0.5 ** (count - 1))))
+
+
+def test_a_flat_accuracy_ends_at_a_tenth_of_the_first_c(clip: vp.Clip) -> None:
+    assert LinearProbe(clip, ["a", "b"]).search(lambda _: 1.0) == pytest.approx(1e5)
+
+
+def test_a_larger_c_is_found_where_it_is_better(clip: vp.Clip) -> None:
+    assert 3.0 < LinearProbe(clip, ["a", "b"]).search(lambda c: float(0.5 < c < 50) + (3.0 < c < 50)) < 50
 
 
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"search_steps": -1}, {"fallback": 0.0}])

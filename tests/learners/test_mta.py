@@ -89,3 +89,23 @@ def test_what_cannot_work_is_refused() -> None:
         MTAConfig(views=1)
     with pytest.raises(UsageError, match=r"lambda_y is 0.0; it must be a number, above 0"):
         MTAConfig(lambda_y=0)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 3e-3, 1e-3])
+def test_views_that_hardly_differ_keep_their_digits(
+    small: Clip, single: Clip, names: tuple[str, ...], spread: float
+) -> None:
+    """2 - 2 cos has an error of 1e-7 in float32, as large as these squared distances."""
+    held = views(16, spread=spread)
+    held = held / held.norm(dim=-1, keepdim=True)
+    affinity = torch.full((4, 16, 16), 0.5, dtype=torch.float64)
+    exact = MTA(small, names).mode(held.float().double(), affinity)[1]
+    got = MTA(single, names).mode(held.float(), affinity.float())[1]
+    assert torch.allclose(got.double(), exact, atol=2e-3)
+    assert torch.allclose(exact.sum(dim=1), torch.ones(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_views_have_one_neighbour(small: Clip, names: tuple[str, ...], count: int) -> None:
+    """30 % of the others is none: NaN in the published code."""
+    assert MTA(small, names, MTAConfig(views=count)).predict(batch_of(views(count))).isfinite().all()

@@ -172,8 +172,8 @@ def test_the_weights_of_epochs_sum_to_one(single: Clip, mean: float, std: float,
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"n_text": 0}, "n_text is 0"),
-        ({"depth_vision": 0}, "depth_vision is 0"),
+        ({"n_text": 0}, "a tower with depth needs 1 token or more"),
+        ({"depth_text": 0, "depth_vision": 0}, "nothing to learn"),
         ({"gpa_std": 0.0}, "gpa_std is 0.0; it must be a number, above 0"),
         ({"text_weight": -1.0}, "0 or more"),
         ({"image_weight": float("nan")}, "0 or more"),
@@ -214,3 +214,12 @@ def test_features_of_a_batch_without_images_are_refused(small: Clip, names: tupl
     for ask in (learner, learner.loss):
         with pytest.raises(UsageError, match="reads images"):
             ask(without)
+
+
+@pytest.mark.parametrize("off", ["text", "vision"])
+def test_depth_0_leaves_a_tower_as_it_is(small: Clip, names: tuple[str, ...], batch: Batch, off: str) -> None:
+    depths = {"depth_text": 2, "depth_vision": 2, f"depth_{off}": 0}
+    learner = PromptSRC(small, names, PromptSRCConfig(**depths, templates=TEMPLATES))
+    assert list(learner.trainable()) == [f"prompts.{'vision' if off == 'text' else 'text'}"]
+    learner.backward(batch)
+    assert all(p.grad.any() for p in learner.trainable().values())

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from vlprompt.backbones.clip import Clip
 from vlprompt.data.batch import Batch
+from vlprompt.data.task import Task
 from vlprompt.errors import UsageError
+from vlprompt.learners import tda
 from vlprompt.learners.tda import TDA, TDAConfig
 from vlprompt.training.evaluate import Online
 
@@ -97,3 +99,23 @@ def test_what_cannot_work_is_refused() -> None:
         TDAConfig(positive_size=0)
     with pytest.raises(UsageError, match=r"confident is 2.0; it must be a number, above 0 and at most 1"):
         TDAConfig(confident=2)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "alpha", "beta", "templates"),
+    [("dtd", 2, 3, 1), ("caltech101", 5, 5, 7), ("imagenet_r", 1, 8, 1), ("photos", 2, 5, 1)],
+)
+def test_the_code_has_settings_for_each_data_set(
+    small: Clip, names: tuple[str, ...], dataset: str, alpha: float, beta: float, templates: int
+) -> None:
+    """They go with the task, also where the stream goes on to another one."""
+    task, config = Task("some", names, dataset=dataset), tda.VARIANTS["tda-code"].config
+    learner = TDA.for_task(small, Task("other", names, dataset="eurosat"), config)
+    assert (learner.config.positive_alpha, learner.config.positive_beta) == (4, 8)
+    for found in (TDA.for_task(small, task, config), TDA.for_task(small, Task("own", names), config)):
+        found.begin_task(task)
+        assert (found.config.positive_alpha, found.config.positive_beta, len(found.templates)) == (
+            alpha,
+            beta,
+            templates,
+        )

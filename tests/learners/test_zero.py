@@ -36,13 +36,12 @@ def test_votes_and_ties(answers: list[int], voters: int, winner: int) -> None:
     assert int(got.argmax()) == winner == elect(answers, voters)[0]
     assert (got == got.max()).sum() == 1
     for name, share in elect(answers, voters)[1].items():
-        assert float(got.softmax(0)[name]) == pytest.approx(share, abs=1e-5)
+        assert float(got[name] / got.sum()) == pytest.approx(share)
 
 
 def test_an_election_among_random_answers() -> None:
     answers = torch.randint(5, (200, 12), generator=torch.Generator().manual_seed(1))
     got = count_votes(answers, 4, 5)
-    assert got.isfinite().all()
     assert got.argmax(1).tolist() == [elect(row, 4)[0] for row in answers.tolist()]
 
 

@@ -7,9 +7,12 @@ import torch
 
 import vlprompt as vp
 from tests.learners.vits import NAMES, batch_for, small_vit, task
-from vlprompt.errors import UsageError
+from vlprompt.data.batches import feature_batches
+from vlprompt.errors import UsageError, VlpromptWarning
 from vlprompt.learners import VPT, Linear, VPTConfig
 from vlprompt.prompts.head import GrowingHead, linear_head
+from vlprompt.training.config import TrainConfig
+from vlprompt.training.fit import fit
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -58,3 +61,26 @@ def test_vpt_on_a_clip_has_no_head_and_changes_its_classes() -> None:
 
 def test_other_methods_have_no_growing_head() -> None:
     assert not isinstance(vp.learners.CoOp(vp.load_clip("tiny"), ["circle", "square"]), GrowingHead)
+
+
+def test_a_masked_task_of_one_class_gives_one_warning() -> None:
+    learner: Any = Linear(small_vit(torch.float32), NAMES[:2])
+    learner.begin_stream(masked=True)
+    learner.begin_task(task(NAMES[:3], 1, 2))
+    with pytest.warns(VlpromptWarning, match="a task has a single class"):
+        learner.begin_task(task(NAMES[:4], 3, 3))
+    learner.begin_task(task(NAMES, 4))  # a warning would be an error
+
+
+def test_without_a_mask_a_task_of_one_class_gives_none() -> None:
+    learner: Any = Linear(small_vit(torch.float32), NAMES[:2])
+    learner.begin_stream()
+    learner.begin_task(task(NAMES[:3], 2))
+    assert not learner.head.warned
+
+
+@pytest.mark.parametrize("config", [TrainConfig(epochs=1), TrainConfig(epochs=0)])
+def test_training_with_one_class_gives_a_warning(config: TrainConfig) -> None:
+    learner = Linear(small_vit(torch.float32), NAMES[:1])
+    with pytest.warns(VlpromptWarning, match="there is a single class"):
+        fit(learner, feature_batches(torch.ones(3, 24), [0, 0, 0], batch_size=3), config)

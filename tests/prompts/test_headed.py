@@ -17,7 +17,7 @@ SGD, ADAMW = ("vpt", "linear", "mlp", "side"), ("full", "partial", "bias", "norm
 @pytest.mark.parametrize("method", [*SGD, *ADAMW])
 def test_the_recipe_is_of_the_published_kind(method: str) -> None:
     recipe = methods.variant(method)[1].training(16, "")
-    expected = ("sgd", 10) if method in SGD else ("adamw", 5)
+    expected = ("sgd", 10) if method in SGD else ("adamw-early-eps", 5)
     assert (recipe.optimizer, recipe.warmup_epochs, recipe.epochs, recipe.augment) == (*expected, 100, "none")
     grid = (50, 25, 10, 5, 2.5, 1, 0.5, 0.25, 0.1, 0.05) if method in SGD else (0.005, 0.001, 0.0005, 0.0001)
     assert recipe.lr * 256 / recipe.batch_size in grid

@@ -61,6 +61,7 @@ def test_a_task_grows_what_it_needs_and_freezes_the_rest(method: str, vit: vp.Vi
     assert learner.head.present.all()
 
 
+@pytest.mark.filterwarnings("ignore:a task has a single class")
 def test_a_grown_learner_is_saved_and_loaded(method: str, tmp_path: Path) -> None:
     single = small_vit(torch.float32)
     learner: Any = methods.learner_class(method)(single, FIRST, CONFIGS[method])

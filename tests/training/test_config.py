@@ -98,8 +98,8 @@ def test_views() -> None:
 
 
 def test_a_quarter_of_a_cosine_is_coda_prompts() -> None:
-    """learners/prompt.py: cos(99 pi e / (200 (K - 1)))."""
+    """utils/schedulers.py, one epoch late: epochs 0 and 1 at the full rate, then cos(99 pi (e - 1) / (200 (K - 1)))."""
     config = TrainConfig(epochs=20, lr=0.001, schedule="quarter-cosine", warmup="none")
     for epoch in range(20):
-        wanted = 0.001 * math.cos(99 * math.pi * epoch / (200 * 19))
+        wanted = 0.001 * math.cos(99 * math.pi * max(epoch - 1, 0) / (200 * 19))
         assert learning_rate(config, epoch) == pytest.approx(wanted)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vlprompt import methods
+from vlprompt.config import Settings as Config
 from vlprompt.config import make_config
 from vlprompt.data.needs import Input
 from vlprompt.data.task import Task
@@ -57,6 +58,8 @@ class LearnerSpec:
         kind = methods.learner_class(method)
         changed = {name: value for owner in owners(method) for name, value in (settings or {}).get(owner, {}).items()}
         config = make_config(kind.Config, {**vars(published.config), **changed})
+        if isinstance(config, Config):
+            config.check_changed(changed)
         wrapped = cls.parse(inner, settings) if plus else None
         return cls(method, kind, variant, config, published, changed, wrapped, named=bool(which))
 

@@ -4,8 +4,9 @@
 
 s is the authors' code's (MaxZanella/CLIP-LoRA, loralib/layers.py); LoRA's paper has alpha / r. As there, dropout
 applies to the input of A, separately for q, k and v. The words that start all texts are encoded once, so that their
-dropout is the same for all classes of a step. The published runs are in fp16; here it is fp32 or bf16. The frozen model
-never changes: the learner changes a copy of its modules around the same weights.
+dropout is the same for all classes of a step. The published runs are in fp16, and use an incomplete last batch; here it
+is fp32 or bf16, and such a batch is dropped. The code's template is "a photo of a {}." for all data sets, which is the
+variant `clip-lora-code`. The frozen model never changes: the learner changes a copy of its modules around its weights.
 """
 
 import math
@@ -113,4 +114,10 @@ def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     )
 
 
-VARIANTS = {"clip-lora-paper": Variant(CLIPLoRAConfig(), recipe, "Zanella and Ben Ayed 2024 (arXiv:2405.18541)")}
+PAPER = "Zanella and Ben Ayed 2024 (arXiv:2405.18541)"
+VARIANTS = {
+    "clip-lora-paper": Variant(CLIPLoRAConfig(), recipe, PAPER),
+    "clip-lora-code": Variant(
+        CLIPLoRAConfig(template=DEFAULT_TEMPLATE), recipe, f"{PAPER}, its code: one template for all data sets"
+    ),
+}

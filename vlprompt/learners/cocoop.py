@@ -15,20 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.clip import Clip
-from vlprompt.config import Count, Settings
+from vlprompt.config import Count, CountOrZero
 from vlprompt.data.batch import Batch, features_of
 from vlprompt.learner import PromptLearner
 from vlprompt.prompts.context import TEXTS_AT_ONCE, PromptLayout
-from vlprompt.prompts.words import start_context
+from vlprompt.prompts.words import StartConfig, start_context
 from vlprompt.randomness import seeded
 from vlprompt.training.config import TrainConfig, Variant
 
 
 @dataclass(frozen=True)
-class CoCoOpConfig(Settings):
+class CoCoOpConfig(StartConfig):
     """The context of CoCoOp and the network that shifts it."""
 
-    n_ctx: Count = 4  # M, when it starts from noise; ignored with `words`, which have their own number
+    n_ctx: CountOrZero = 0  # M, learned context tokens; 0: as many as `words` have, or 4
     words: str = "a photo of a"  # start from these words (CoOp, vit_b16_c4_ep10_batch1_ctxv1.yaml); "" for noise
     reduction: Count = 16  # hidden width of the Meta-Net: the features' width divided by this (trainers/cocoop.py)
 
@@ -43,7 +43,7 @@ class CoCoOp(PromptLearner[Clip, CoCoOpConfig]):
         self, clip: Clip, classes: Sequence[str], config: CoCoOpConfig | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(clip, classes, config, seed=seed)
-        self.context = nn.Parameter(start_context(clip, self.config.words, self.config.n_ctx, seed=seed))  # (M, D)
+        self.context = nn.Parameter(start_context(clip, self.config, tokens=4, seed=seed))  # (M, D)
         hidden = max(1, clip.embed_dim // self.config.reduction)
         with seeded(seed):
             layers = nn.Linear(clip.embed_dim, hidden), nn.ReLU(), nn.Linear(hidden, clip.text_width)
@@ -88,4 +88,4 @@ class CoCoOp(PromptLearner[Clip, CoCoOpConfig]):
 
 RECIPE = TrainConfig(epochs=10, batch_size=1)  # the paper's (CoOp, vit_b16_c4_ep10_batch1_ctxv1.yaml)
 
-VARIANTS = {"cocoop-paper": Variant(CoCoOpConfig(), RECIPE, "Zhou et al. 2022 (arXiv:2203.05557): M=4")}
+VARIANTS = {"cocoop-paper": Variant(CoCoOpConfig(n_ctx=4), RECIPE, "Zhou et al. 2022 (arXiv:2203.05557): M=4")}

@@ -11,19 +11,19 @@ from typing import final
 from torch import Tensor, nn
 
 from vlprompt.backbones.clip import Clip
-from vlprompt.config import Count, Settings
+from vlprompt.config import CountOrZero
 from vlprompt.prompts.context import CLASS_SPECIFIC, Position, PromptLayout
 from vlprompt.prompts.context_learner import ContextLearner
 from vlprompt.prompts.recipes import recipe
-from vlprompt.prompts.words import start_context
+from vlprompt.prompts.words import StartConfig, start_context
 from vlprompt.training.config import TrainConfig, Variant
 
 
 @dataclass(frozen=True)
-class CoOpConfig(Settings):
+class CoOpConfig(StartConfig):
     """The context of CoOp."""
 
-    n_ctx: Count = 16  # M, learned context tokens (paper: 16); ignored with `words`, which have their own number
+    n_ctx: CountOrZero = 0  # M, learned context tokens; 0: as many as `words` have, or 16 (paper)
     words: str = ""  # start from these words ("a photo of a") instead of noise
     position: Position = "end"  # of the class name: end, middle or front
     class_specific: bool = False  # a context per class instead of one for all
@@ -37,10 +37,10 @@ class CoOp(ContextLearner[CoOpConfig]):
 
     def __init__(self, clip: Clip, classes: Sequence[str], config: CoOpConfig | None = None, *, seed: int = 0) -> None:
         super().__init__(clip, classes, config, seed=seed)
-        specific, n_ctx = self.config.class_specific, self.config.n_ctx
-        shape = (len(self.classes), n_ctx) if specific else (n_ctx,)
-        self.why_classes_fixed = CLASS_SPECIFIC if specific else ""
-        self.context = nn.Parameter(start_context(clip, self.config.words, *shape, seed=seed))  # (M, D) or (C, M, D)
+        each = [len(self.classes)] if self.config.class_specific else []
+        self.why_classes_fixed = CLASS_SPECIFIC if self.config.class_specific else ""
+        context = start_context(clip, self.config, *each, tokens=16, seed=seed)
+        self.context = nn.Parameter(context)  # (M, D) or (C, M, D)
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -68,9 +68,9 @@ def cocoop_paper_recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # n
 
 
 VARIANTS = {
-    "coop-paper": Variant(CoOpConfig(), recipe, "Zhou et al. 2022a (arXiv:2109.01134): M=16, from noise"),
+    "coop-paper": Variant(CoOpConfig(n_ctx=16), recipe, "Zhou et al. 2022a (arXiv:2109.01134): M=16, from noise"),
     "coop-paper-csc": Variant(
-        CoOpConfig(class_specific=True), recipe, "Zhou et al. 2022a: M=16, from noise, a context per class"
+        CoOpConfig(n_ctx=16, class_specific=True), recipe, "Zhou et al. 2022a: M=16, from noise, a context per class"
     ),
     "cocoop-paper": Variant(
         CoOpConfig(n_ctx=4, words="a photo of a"),

@@ -10,7 +10,8 @@ features q, so the task need not be known:
 Code: google-research/l2p (the authors', JAX), JH-LEE-KR/dualprompt-pytorch. The port, and most code that descends from
 it, reshapes (2, B, ...) to (B, 2, ...) instead of swapping the axes: an image gets other images' prompts, and keys in
 place of values, so an answer depends on its batch. `reference_quirks` does that; the authors' own code does not. In
-GT-RIPL/CODA-Prompt's version every layer has keys of its own (`layer_keys`).
+GT-RIPL/CODA-Prompt's version every layer has keys of its own (`layer_keys`). With `top` N a task adds N experts and an
+image uses N, whose keys and values are put in a row (the port's top_k).
 
 Departures: each image selects its own expert (in the codes the batch votes on CIFAR-100, not on ImageNet-R); an expert
 is created when its task begins, so no image uses one that was never trained. Clipping and images as in `l2p`.
@@ -43,6 +44,7 @@ class DualPromptConfig(Settings):
     expert_layers: tuple[CountOrZero, ...] = (2, 3, 4)
     general_length: Count = 5  # keys, and as many values
     expert_length: Count = 5  # on ImageNet-R 20 (configs/imr_dualprompt.py)
+    top: Count = 1  # N, experts that a task adds and an image uses (top_k)
     pull: NonNegative = 1.0  # lambda, how strongly a task's key is pulled towards its queries
     share: bool = True  # an expert starts as the one before it (shared_prompt_pool)
     start: Interval = (0.0, 0.01)  # initial range of keys and prompts (flax's uniform; the port: -1, 1)
@@ -66,8 +68,8 @@ class DualPrompt(PromptPool[DualPromptConfig]):
 
     Attributes:
         general: (J_g, 2, L_g, D), keys and values of each general layer.
-        experts: For each task (J_e, 2, L_e, D).
-        keys: For each task (Q, E); Q is 1, or J_e with keys of every layer.
+        experts: N for each task, each (J_e, 2, L_e, D).
+        keys: One for each expert, (Q, E); Q is 1, or J_e with keys of every layer.
     """
 
     Config = DualPromptConfig
@@ -88,39 +90,42 @@ class DualPrompt(PromptPool[DualPromptConfig]):
         self.to(backbone.device)
 
     def next_prompts(self) -> None:
-        """Freeze the experts of earlier tasks and their keys, and add one of each."""
+        """Freeze the experts of earlier tasks and their keys, and add N of each."""
         config, backbone = self.config, self.backbone
         self.experts.requires_grad_(False)
         self.keys.requires_grad_(False)
-        layers = len(config.expert_layers)
-        with seeded(self.seed + 1 + len(self.experts)):
-            expert = torch.empty(layers, 2, config.expert_length, backbone.vision_width).uniform_(*config.start)
-            key = torch.empty(layers if config.layer_keys else 1, backbone.embed_dim).uniform_(*config.start)
-        if config.share and len(self.experts):
-            expert = self.experts[-1].detach().clone()
-        self.experts.append(nn.Parameter(expert.to(backbone.device)))
-        self.keys.append(nn.Parameter(key.to(backbone.device)))
+        layers, before = len(config.expert_layers), len(self.experts)
+        for number in range(before, before + config.top):
+            with seeded(self.seed + 1 + number):
+                expert = torch.empty(layers, 2, config.expert_length, backbone.vision_width).uniform_(*config.start)
+                key = torch.empty(layers if config.layer_keys else 1, backbone.embed_dim).uniform_(*config.start)
+            if config.share and before:
+                expert = self.experts[number - config.top].detach().clone()
+            self.experts.append(nn.Parameter(expert.to(backbone.device)))
+            self.keys.append(nn.Parameter(key.to(backbone.device)))
 
     def choose(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, E) queries -> the ids (Q, B) of their experts, and the similarities (Q, B, T) to all keys."""
-        similarity = cosine(queries, torch.stack(list(self.keys), dim=1))
+        """(B, E) queries -> the ids (Q, B, N) of their experts, and the similarities (Q, B, T) to all T keys."""
+        similarity, top = cosine(queries, torch.stack(list(self.keys), dim=1)), self.config.top
         if self.training:
-            return torch.full_like(similarity[..., 0], len(self.keys) - 1, dtype=torch.int64), similarity
-        return similarity.argmax(dim=-1), similarity
+            own = torch.arange(len(self.keys) - top, len(self.keys), device=similarity.device)
+            return own.expand(*similarity.shape[:2], top), similarity
+        return similarity.topk(top, dim=-1).indices, similarity
 
     def prompt(self, selection: Tensor) -> VisualPrompt:
-        """Keys and values of all prompted layers for a batch, by the (Q, B) ids of experts."""
+        """Keys and values of all prompted layers for a batch, by the (Q, B, N) ids of experts."""
         general = dict(zip(self.config.general_layers, ((keys, values) for keys, values in self.general), strict=True))
         experts, layers = torch.stack(list(self.experts)), self.config.expert_layers  # (T, J, 2, L, D)
-        each_layer = zip(layers, selection.expand(len(layers), -1), strict=True)
+        each_layer = zip(layers, selection.expand(len(layers), -1, -1), strict=True)
         chosen = {layer: self._pair(rows(experts[:, j], ids)) for j, (layer, ids) in enumerate(each_layer)}
         return VisualPrompt(prefixes=general | chosen)
 
     def _pair(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2, L, D) -> keys and values, each (B, L, D)."""
+        """(B, N, 2, L, D) -> keys and values, each (B, N L, D)."""
+        pairs = chosen.transpose(1, 2).flatten(2, 3)  # (B, 2, N L, D)
         if self.config.reference_quirks:
-            chosen = chosen.transpose(0, 1).reshape(chosen.shape)
-        return chosen[:, 0], chosen[:, 1]
+            pairs = pairs.transpose(0, 1).reshape(pairs.shape)
+        return pairs[:, 0], pairs[:, 1]
 
     def forward(self, batch: Batch) -> Tensor:
         """Class scores (B, C)."""
@@ -129,21 +134,26 @@ class DualPrompt(PromptPool[DualPromptConfig]):
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy minus the pull of the selected keys."""
         ids, similarity = self.choose(features_of(batch))
-        pulled = similarity.gather(2, ids[..., None]).sum() / len(batch)
+        pulled = similarity.gather(2, ids).sum() / len(batch)
         return F.cross_entropy(self.scores(batch, ids), batch.labels) - self.config.pull * pulled
 
     def usage(self, queries: Tensor) -> Tensor:
-        """(B, E) -> (B, T), 1 for the expert of an image, or its share of the layers."""
+        """(B, E) -> (B, T), the share of each expert among those of an image, over all layers."""
         ids, similarity = self.choose(queries)
-        return F.one_hot(ids, similarity.shape[-1]).to(similarity).mean(dim=0)
+        return F.one_hot(ids, similarity.shape[-1]).to(similarity).mean(dim=(0, 2))
 
 
 def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     """At 0.03, 5 epochs a task (cifar100_dualprompt.py); on ImageNet-R at 0.005, 50 (imr_dualprompt.py).
 
-    Batches of 24 are theirs on one device.
+    Batches of 24 are theirs on one device, with the rate of one device.
     """
     return by_adam(0.005, 24, epochs=50) if dataset == "imagenet_r" else by_adam(0.03, 24)
+
+
+def recipe_of_8_devices(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
+    """The same on the 8 devices of the authors: batches of 192, at 8 times the rate."""
+    return by_adam(0.005, 192, epochs=50) if dataset == "imagenet_r" else by_adam(0.03, 192)
 
 
 PAPER = "Wang et al. 2022 (arXiv:2204.04799)"
@@ -151,5 +161,11 @@ PORT = DualPromptConfig(start=(-1.0, 1.0), reference_quirks=True)
 VARIANTS = {
     "dualprompt-cifar100": Variant(DualPromptConfig(), recipe, f"{PAPER}, Split CIFAR-100, experts selected per image"),
     "dualprompt-imagenet-r": Variant(DualPromptConfig(expert_length=20), recipe, f"{PAPER}, Split ImageNet-R"),
+    "dualprompt-cifar100-8-devices": Variant(
+        DualPromptConfig(), recipe_of_8_devices, f"{PAPER}, Split CIFAR-100, batches of 192, experts selected per image"
+    ),
+    "dualprompt-imagenet-r-8-devices": Variant(
+        DualPromptConfig(expert_length=20), recipe_of_8_devices, f"{PAPER}, Split ImageNet-R, batches of 192"
+    ),
     "dualprompt-port": Variant(PORT, recipe, "JH-LEE-KR/dualprompt-pytorch, CIFAR-100"),
 }

@@ -7,28 +7,13 @@ VPT (Jia et al., ECCV 2022, arXiv:2203.12119), placed as in MaPLe's code (traine
 from dataclasses import dataclass
 from typing import final
 
-from vlprompt.errors import UsageError
 from vlprompt.prompts.deep import DeepConfig, DeepLearner
 from vlprompt.training.config import TrainConfig, Variant
 
 
 @dataclass(frozen=True)
 class IVLPConfig(DeepConfig):
-    """The prompts of both towers (configs/trainers/IVLP/vit_b16_c2_ep5_batch4_2+2ctx.yaml).
-
-    A tower with 0 tokens and depth 0 has no prompts.
-    """
-
-    def __post_init__(self) -> None:
-        """Raise UsageError where nothing would be learned, or a tower has tokens without depth."""
-        super().__post_init__()
-        if bool(self.n_text) != bool(self.depth_text) or bool(self.n_vision) != bool(self.depth_vision):
-            raise UsageError(
-                f"n_text {self.n_text}, depth_text {self.depth_text}, n_vision {self.n_vision}, depth_vision "
-                f"{self.depth_vision}: tokens and depth of a tower must both be 1 or more, or both 0."
-            )
-        if not (self.depth_text or self.depth_vision):
-            raise UsageError("ivlp: both towers have depth 0, so there is nothing to learn; use zero_shot.")
+    """The prompts of both towers (configs/trainers/IVLP/vit_b16_c2_ep5_batch4_2+2ctx.yaml)."""
 
 
 @final

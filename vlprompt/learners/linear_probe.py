@@ -1,7 +1,8 @@
 """Linear probe: logistic regression on frozen image features. Radford et al., ICML 2021, appendix A.3.
 
-The search for C is that of CoOp's baseline (KaiyangZhou/CoOp, lpclip/linear_probe.py): seven powers of ten evaluated on
-validation data, then a binary search in the logarithm around the best. Without validation data C is `fallback`.
+The paper selects the inverse regularisation C on validation data. The search is that of CoOp's baseline
+(KaiyangZhou/CoOp, lpclip/linear_probe.py): seven powers of ten, then a binary search in the logarithm around the best;
+of equal values the smaller one counts. Without validation data C is `fallback`.
 """
 
 import functools
@@ -31,8 +32,8 @@ class LinearProbeConfig(Settings):
     """How the regression is solved."""
 
     iterations: Count = 1000  # of L-BFGS
-    search_steps: CountOrZero = 8  # binary search after the grid
-    fallback: Positive = 0.316  # C without validation data (Radford et al.'s value for ImageNet)
+    search_steps: CountOrZero = 8  # pairs of C that the binary search compares, the first one included
+    fallback: Positive = 0.316  # C without validation data (openai/CLIP, README: its value for CIFAR-100)
 
 
 @final
@@ -59,8 +60,9 @@ class LinearProbe(PromptLearner[Clip | Vit, LinearProbeConfig]):
     def prepare(self, train: Batches, val: Batches | None) -> None:
         """Solve for the weights; C is chosen on validation data where there is any."""
         x, y = _arrays(train)
-        held_out = _arrays(val) if val is not None and val.size else None
-        c = self.config.fallback if held_out is None else self._search(x, y, held_out)
+        c = self.config.fallback
+        if val is not None and val.size:
+            c = self.search(self.accuracy_on(x, y, *_arrays(val)))
         model = self._solve(x, y, c)
         with torch.no_grad():
             self.weight.zero_()
@@ -82,26 +84,26 @@ class LinearProbe(PromptLearner[Clip | Vit, LinearProbeConfig]):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the reference stops at the same count
             return LogisticRegression(C=c, max_iter=self.config.iterations).fit(x, y)
 
-    def _search(self, x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]) -> float:
-        """The C with the highest accuracy on held-out data."""
+    def accuracy_on(
+        self, x: np.ndarray, y: np.ndarray, val_x: np.ndarray, val_y: np.ndarray
+    ) -> Callable[[float], float]:
+        """The accuracy on validation data as a function of C, from (N, E) features and (N,) labels of both splits."""
+        return functools.cache(lambda c: float(self._solve(x, y, c).score(val_x, val_y)))
 
-        @functools.cache
-        def accuracy(c: float) -> float:
-            return float(self._solve(x, y, c).score(*held_out))
-
+    def search(self, accuracy: Callable[[float], float]) -> float:
+        """The C with the highest accuracy."""
         best = max(GRID, key=accuracy)
-        return binary_search(accuracy, best / 10, best * 10, self.config.search_steps)
+        return max(compared_pairs(accuracy, best / 10, best * 10, self.config.search_steps)[-1], key=accuracy)
 
 
-def binary_search(value: Callable[[float], float], low: float, high: float, steps: int) -> float:
-    """The argument with the largest value between two, in the logarithm; each step discards the worse half."""
-    for _ in range(steps):
+def compared_pairs(value: Callable[[float], float], low: float, high: float, count: int) -> list[tuple[float, float]]:
+    """The pairs that a binary search in the logarithm compares; the better half remains, of equal ones the lower."""
+    pairs = [(low, high)]
+    for _ in range(count - 1):
+        low, high = pairs[-1]
         middle = float(np.sqrt(low * high))
-        if value(low) > value(high):
-            high = middle
-        else:
-            low = middle
-    return max((low, high), key=value)
+        pairs.append((low, middle) if value(low) >= value(high) else (middle, high))
+    return pairs
 
 
 def _arrays(batches: Batches) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@
     g = g_d - lambda * <g_d, g_g> / |g_g|^2 * g_g    otherwise
 
 As in the authors' code (BeierZhu/Prompt-align, trainers/prograd.py) the context of M tokens starts with zeros, followed
-by the words of the data set's template. Here the words are counted in tokens, theirs in words, which splits "pet,".
+by the words of the data set's template. Here the words are counted in tokens. The code counts words, so of the nine
+tokens of "a type of pet, a photo of a" it learns eight, and the last stays as it is: `reference_quirks` does that.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from vlprompt.data.needs import Needs
 from vlprompt.data.templates import DEFAULT_TEMPLATE, OptionalTemplate
 from vlprompt.errors import UsageError
 from vlprompt.prompts.context_learner import AnchoredContext
+from vlprompt.prompts.deep import split_words
 from vlprompt.prompts.recipes import recipe
 from vlprompt.prompts.words import from_words
 from vlprompt.training.config import Variant
@@ -36,6 +38,7 @@ class ProGradConfig(Settings):
     template: OptionalTemplate = ""  # of zero-shot model and start; none: the task's first, or "a photo of a {}."
     strength: NonNegative = 1.0  # lambda; the README gives 0.8 for Flowers102, DTD and EuroSAT at 8 and 16 shots
     temperature: Positive = 1.0  # T (configs/trainers/ProGrad/*.yaml)
+    reference_quirks: bool = False  # as many tokens of the template are learned as it has words, see above
 
 
 @final
@@ -51,7 +54,10 @@ class ProGrad(AnchoredContext[ProGradConfig]):
     ) -> None:
         super().__init__(clip, classes, config, seed=seed)
         n_ctx, template = self.config.n_ctx, words_first(self.config.template or DEFAULT_TEMPLATE)
-        words = from_words(clip, template.partition("{}")[0])
+        before = template.partition("{}")[0]
+        if self.config.reference_quirks:
+            before, self.fixed = split_words(clip, before, len(before.split()))
+        words = from_words(clip, before)
         if len(words) > n_ctx:
             raise UsageError(f"n_ctx is {n_ctx}, the template {template!r} needs {len(words)} tokens.")
         self.templates = (template,)
@@ -61,12 +67,17 @@ class ProGrad(AnchoredContext[ProGradConfig]):
 
     def backward(self, batch: Batch) -> Tensor:
         """Set the context's gradient to the projected one; returns the cross-entropy."""
+        loss, own, general = self.gradients(batch)
+        self.context.grad = without_conflict(own, general, self.config.strength)
+        return loss
+
+    def gradients(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The cross-entropy, and the context's gradients (M, D) of the cross-entropy and of the divergence."""
         scores = self(batch)
         loss = F.cross_entropy(scores, batch.labels)
         (general,) = torch.autograd.grad(self.divergence(scores, batch), self.context, retain_graph=True)
         (own,) = torch.autograd.grad(loss, self.context)
-        self.context.grad = without_conflict(own, general, self.config.strength)
-        return loss.detach()
+        return loss.detach(), own, general
 
     def divergence(self, scores: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy with the zero-shot model's predictions, which has the gradient of the KL divergence."""
@@ -94,4 +105,10 @@ def words_first(template: str) -> str:
 
 
 # CoOp's training by shots (ProGrad.public/README.md, configs/trainers/ProGrad/*.yaml).
-VARIANTS = {"prograd-paper": Variant(ProGradConfig(), recipe, "Zhu et al. 2023 (arXiv:2205.14865): M=16, lambda=1")}
+PAPER = "Zhu et al. 2023 (arXiv:2205.14865): M=16"
+VARIANTS = {
+    "prograd-paper": Variant(ProGradConfig(), recipe, f"{PAPER}, lambda=1"),
+    "prograd-paper-08": Variant(
+        ProGradConfig(strength=0.8), recipe, f"{PAPER}, lambda=0.8: Flowers102, DTD and EuroSAT at 8 and 16 shots"
+    ),
+}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.backbones.clip import Clip
-from vlprompt.config import Count, NonNegative, Positive
+from vlprompt.config import CountOrZero, NonNegative, Positive
 from vlprompt.data.batch import Batch, images_of
 from vlprompt.data.batches import Batches
 from vlprompt.data.templates import IMAGENET_60, Templates, ensemble
@@ -29,10 +29,10 @@ from vlprompt.training.config import TrainConfig, Variant
 class PromptSRCConfig(DeepConfig):
     """The prompts and their regularisation (configs/trainers/PromptSRC/vit_b16_c2_ep20_batch4_4+4ctx.yaml)."""
 
-    n_text: Count = 4
-    depth_text: Count = 9
-    n_vision: Count = 4
-    depth_vision: Count = 9
+    n_text: CountOrZero = 4
+    depth_text: CountOrZero = 9
+    n_vision: CountOrZero = 4
+    depth_vision: CountOrZero = 9
     text_weight: NonNegative = 25.0  # of the distance of text features
     image_weight: NonNegative = 10.0  # of the distance of image features
     gpa_mean: float = 15.0  # the epoch with the largest weight in the average of prompts

@@ -2,15 +2,17 @@
 
     scores = zero-shot scores + alpha * exp(-beta * (1 - f keys^T)) onehot(labels)
 
-alpha and beta are searched on the task's validation images; without any they are the published values of the data set
-(chosen for ResNet-50), else those of ImageNet. The authors search ImageNet's on its test images; here nothing is ever
-chosen on test images. In the paper's text the names of alpha and beta are exchanged.
+alpha and beta are searched on the task's validation images (at most 4 of a class; the authors read the whole split);
+without any they are the published values of the data set (chosen for ResNet-50), else those of ImageNet. The published
+range of a data set is not left; a data set without one starts from ImageNet's, whose ends are moved while they are the
+best. The authors search ImageNet's on its test images; here nothing is chosen on test images.
 """
 
 from dataclasses import dataclass
 from typing import final
 
 from vlprompt.data.batches import Batches
+from vlprompt.data.templates import IMAGENET_SELECT
 from vlprompt.prompts.cache_learner import CacheConfig, CacheLearner
 from vlprompt.training.config import TrainConfig, Variant
 
@@ -35,4 +37,12 @@ class TipAdapter(CacheLearner[TipAdapterConfig]):
 # Nothing is trained; the views are random crops of half the image or more (Tip-Adapter, main.py).
 RECIPE = TrainConfig(epochs=0, crop=0.5)
 
-VARIANTS = {"tip-adapter-paper": Variant(TipAdapterConfig(), RECIPE, "Zhang et al. 2022 (arXiv:2207.09519)")}
+PAPER = "Zhang et al. 2022 (arXiv:2207.09519)"
+VARIANTS = {
+    "tip-adapter-paper": Variant(TipAdapterConfig(), RECIPE, PAPER),
+    "tip-adapter-imagenet": Variant(
+        TipAdapterConfig(templates=IMAGENET_SELECT),
+        RECIPE,
+        f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)",
+    ),
+}

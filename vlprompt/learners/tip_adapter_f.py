@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.data.batches import Batches
+from vlprompt.data.templates import IMAGENET_SELECT
 from vlprompt.prompts.cache_learner import CacheConfig, CacheLearner
 from vlprompt.training.config import TrainConfig, Variant
 
@@ -72,4 +73,12 @@ def recipe(shots: int = 16, dataset: str = "") -> TrainConfig:  # noqa: ARG001
     )
 
 
-VARIANTS = {"tip-adapter-paper": Variant(TipAdapterFConfig(), recipe, "Zhang et al. 2022 (arXiv:2207.09519)")}
+PAPER = "Zhang et al. 2022 (arXiv:2207.09519)"
+VARIANTS = {
+    "tip-adapter-paper": Variant(TipAdapterFConfig(), recipe, PAPER),
+    "tip-adapter-imagenet": Variant(
+        TipAdapterFConfig(templates=IMAGENET_SELECT),
+        recipe,
+        f"{PAPER}, ImageNet: seven templates (datasets/imagenet.py)",
+    ),
+}

@@ -119,5 +119,10 @@ def init_range(patch: tuple[int, int], width: int) -> float:
 RECIPE = by_sgd(lr=1.0, weight_decay=1e-3)
 VARIANTS = {
     "vpt-deep": Variant(VPTConfig(), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), VPT-deep"),
+    "vpt-deep-vtab": Variant(
+        VPTConfig(n_prompts=100, dropout=0.1),
+        RECIPE,
+        "Jia et al. 2022, demo.ipynb: dmlab and eurosat of VTAB-1k, P=100",
+    ),
     "vpt-shallow": Variant(VPTConfig(depth=1), RECIPE, "Jia et al. 2022 (arXiv:2203.12119), VPT-shallow"),
 }

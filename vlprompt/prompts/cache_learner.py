@@ -24,7 +24,9 @@ class CacheConfig(Settings):
     """A key cache and the words around class names."""
 
     views: Count = 10  # augmented views of an image whose mean is its key at first (configs/*.yaml, augment_epoch)
-    dataset: str = ""  # whose published alpha and search range to use; none: the task's, or ImageNet's
+    # Whose published alpha and search range to use; none: the task's. Without published ones they are ImageNet's, and
+    # the range becomes wider where its end is the best.
+    dataset: str = ""
     alpha: NonNegative = 0.0  # weight of the cache before any search; 0: the published one of `dataset` (init_alpha)
     beta: Positive = 1.0  # sharpness of the cache before any search (init_beta)
     templates: Templates = ()  # none: the task's own, or "a photo of a {}."
@@ -77,7 +79,8 @@ class CacheLearner(PromptLearner[Clip, K], abc.ABC):
         """Set alpha and beta to the best values on the validation images, if there are any."""
         if self.held_out is not None:
             features, labels = self.held_out
-            self.cache.search(features, self.backbone.scores(features, self.text), labels, self.limits)
+            widen = self.config.dataset not in PUBLISHED
+            self.cache.search(features, self.backbone.scores(features, self.text), labels, self.limits, widen=widen)
 
 
 def _all(batches: Batches, device: torch.device) -> tuple[Tensor, Tensor]:

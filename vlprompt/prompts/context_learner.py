@@ -21,15 +21,17 @@ class ContextLearner(CosineLearner[C], abc.ABC):
 
     Attributes:
         context: (M, D) parameter, or (C, M, D) where each class has a context of its own.
+        fixed: Words between the context and the class name that are not learned.
         layout: The prompts of the current classes.
     """
 
     context: nn.Parameter
+    fixed: str = ""
     layout: PromptLayout
 
     def rebuild(self) -> None:
         """Lay out the prompts of the current class names."""
-        self.layout = PromptLayout(self.backbone, self.classes, self.context.shape[-2])
+        self.layout = PromptLayout(self.backbone, self.classes, self.context.shape[-2], fixed=self.fixed)
 
     def prompt(self) -> TextPrompt:
         """The prompts of all classes, one variant."""

@@ -29,13 +29,24 @@ STD = 0.02  # of prompts that start from noise, in both towers (clip/model.py)
 
 @dataclass(frozen=True)
 class DeepConfig(Settings):
-    """Sizes and start of deep prompts in both towers."""
+    """Sizes and start of deep prompts in both towers; a tower of depth 0 has none, whatever its number of tokens."""
 
     n_text: CountOrZero = 2  # learned tokens in each layer of the text tower
     depth_text: CountOrZero = 12  # layers of the text tower with learned tokens, the input included
     n_vision: CountOrZero = 2  # learned tokens in each layer of the image tower
     depth_vision: CountOrZero = 12  # layers of the image tower with learned tokens, the input included
     words: str = "a photo of a"  # the first n_text tokens start the text prompt, the others stay; "" for noise
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where nothing would be learned, or a tower has depth without tokens."""
+        super().__post_init__()
+        if (self.depth_text and not self.n_text) or (self.depth_vision and not self.n_vision):
+            raise UsageError(
+                f"n_text {self.n_text}, depth_text {self.depth_text}, n_vision {self.n_vision}, depth_vision "
+                f"{self.depth_vision}: a tower with depth needs 1 token or more; depth 0 leaves a tower as it is."
+            )
+        if not (self.depth_text or self.depth_vision):
+            raise UsageError("both towers have depth 0, so there is nothing to learn; use zero_shot.")
 
 
 D = TypeVar("D", bound=DeepConfig)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlprompt.data.classes import check_classes
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, warn
 from vlprompt.learner import B, C, PromptLearner
 from vlprompt.randomness import seeded
 
@@ -27,9 +27,11 @@ class Head(nn.Linear):
         masked: Whether classes that the current task lacks score minus infinity during training. Then no two tasks
             are ever compared, and training on one does not shrink the weights of another.
         present: (C,) bool, the classes of the current task.
+        warned: Whether the user knows of a masked task of one class.
     """
 
     present: Tensor
+    warned = False
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__(features, classes)
@@ -50,6 +52,7 @@ class Head(nn.Linear):
         self.weight.zero_()
         self.bias.zero_()
         self.masked = self.masked or masked
+        self._warn_of_one_class()
 
     def grow(self, classes: int, present: Iterable[int]) -> None:
         """Go on to a task: C classes in all, new ones with zero weights, and the numbers of the task's own classes."""
@@ -60,6 +63,16 @@ class Head(nn.Linear):
         self.out_features = classes
         self.present = torch.zeros(classes, dtype=torch.bool, device=self.weight.device)
         self.present[list(present)] = True
+        self._warn_of_one_class()
+
+    def _warn_of_one_class(self) -> None:
+        """Warn, once, of a task whose loss is 0 whatever its images are."""
+        if self.masked and int(self.present.sum()) == 1 and not self.warned:
+            self.warned = True
+            warn(
+                "a task has a single class, and a masked softmax compares it with no other, so nothing is learned; "
+                "give every task two classes or more, or train without the mask (class_mask=False, or no --masked)."
+            )
 
 
 def linear_head(features: int, classes: int, *, seed: int) -> Head:

@@ -8,14 +8,12 @@ their choice for any data set; `few-shot --grid` chooses as they did.
 
 Departures: batches of 64 (theirs: 64 or 128 for prompts, 1,024 for heads, 384 for AdamW; the rate is scaled by the
 batch size, as theirs is); no augmentation, as on VTAB-1k; the warm-up starts at a tenth of the rate (theirs at 0, an
-epoch that trains nothing); the cosine ends at 3 % of the rate with SGD and at 0.9 % with AdamW, not at 0
-(`training/optimizer.py`); weight decay applies to all parameters (theirs spares the head's bias, with AdamW every
-bias); the head starts with small weights (`head.py`).
+epoch that trains nothing); the head starts with small weights (`head.py`).
 """
 
 import abc
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -27,7 +25,7 @@ from vlprompt.data.needs import Input, Needs
 from vlprompt.errors import UsageError
 from vlprompt.learner import C
 from vlprompt.prompts.head import GrowingHead, linear_head
-from vlprompt.training.config import Optimizer, TrainConfig
+from vlprompt.training.config import TrainConfig
 
 B = TypeVar("B", bound=Vit | Clip)
 BATCH = 64
@@ -103,7 +101,7 @@ def by_sgd(lr: float, weight_decay: float = 1e-4) -> TrainConfig:
         lr: For a batch of 256; the grid is 50, 25, 10, 5, 2.5, 1, .5, .25, .1, .05.
         weight_decay: The grid is .01, .001, .0001, 0; the files have .0001.
     """
-    return _over_100_epochs(lr, "sgd", weight_decay, warmup_epochs=10)
+    return _over_100_epochs(lr, weight_decay, optimizer="sgd", warmup_epochs=10, no_decay="head.bias")
 
 
 def by_adamw(lr: float) -> TrainConfig:
@@ -115,12 +113,12 @@ def by_adamw(lr: float) -> TrainConfig:
     Args:
         lr: For a batch of 256; the grid is .005, .001, .0005, .0001.
     """
-    return _over_100_epochs(lr, "adamw", 0.01, warmup_epochs=5)
+    return _over_100_epochs(lr, 0.01, optimizer="adamw-early-eps", warmup_epochs=5, no_decay="bias", eps=1e-6)
 
 
-def _over_100_epochs(lr: float, optimizer: Optimizer, weight_decay: float, warmup_epochs: int) -> TrainConfig:
+def _over_100_epochs(lr: float, weight_decay: float, **options: Any) -> TrainConfig:
     scaled = lr * BATCH / 256
     return TrainConfig(
-        epochs=100, batch_size=BATCH, lr=scaled, optimizer=optimizer, weight_decay=weight_decay,
-        warmup="linear", warmup_epochs=warmup_epochs, warmup_lr=scaled / 10, augment="none",
+        epochs=100, batch_size=BATCH, lr=scaled, weight_decay=weight_decay, schedule="cosine-to-end",
+        warmup="linear", warmup_lr=scaled / 10, augment="none", **options,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from vlprompt.data.batches import Batches
 
 GRID = (200, 20)  # values of beta and of alpha that a search tries (gaopengcuhk/Tip-Adapter, configs/*.yaml)
 AT_ONCE = 2**22  # affinities in memory at once in a search
+IN_VAIN = 3  # how often a range is doubled without finding better values
 
 # alpha, and the largest (beta, alpha) of a search, by data set (gaopengcuhk/Tip-Adapter, configs/*.yaml).
 PUBLISHED: dict[str, tuple[float, tuple[float, float]]] = {
@@ -48,7 +49,7 @@ class KeyCache(nn.Module):
         self.classes = classes
         self.keys = nn.Parameter(torch.zeros(0, width))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("weights", torch.tensor([alpha, beta]))
+        self.register_buffer("weights", torch.tensor([alpha, beta], dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, E) features -> (B, C) scores."""
@@ -85,7 +86,9 @@ class KeyCache(nn.Module):
         self.labels.copy_(labels[seen])
 
     @torch.no_grad()
-    def search(self, features: Tensor, base: Tensor, labels: Tensor, limits: tuple[float, float]) -> None:
+    def search(
+        self, features: Tensor, base: Tensor, labels: Tensor, limits: tuple[float, float], *, widen: bool = False
+    ) -> None:
         """Set alpha and beta to the first pair of the grid with the highest accuracy on held-out images.
 
         Args:
@@ -93,8 +96,24 @@ class KeyCache(nn.Module):
             base: (V, C) their scores without the cache.
             labels: (V,) int64.
             limits: Largest beta and alpha; both start at 0.1 (Tip-Adapter, utils.py::search_hp).
+            widen: Whether a range is doubled while its largest value is as good as any.
         """
-        betas, alphas = (0.1 + torch.arange(n) * (top - 0.1) / n for n, top in zip(GRID, limits, strict=True))
+        highest, in_vain = -1, 0
+        while in_vain < IN_VAIN:
+            grid = [0.1 + torch.arange(n) * (top - 0.1) / n for n, top in zip(GRID, limits, strict=True)]
+            right = self._right(features, base, labels, *grid)
+            most, best = int(right.max()), divmod(int(right.argmax()), GRID[1])  # of beta, of alpha
+            in_vain = 0 if most > highest else in_vain + 1
+            if most > highest:
+                highest = most
+                self.weights.copy_(torch.stack([grid[1][best[1]], grid[0][best[0]]]))
+            at_end = [int(each.max()) >= highest for each in (right[-1], right[:, -1])]
+            if not (widen and any(at_end)):
+                break
+            limits = (limits[0] * (1 + at_end[0]), limits[1] * (1 + at_end[1]))
+
+    def _right(self, features: Tensor, base: Tensor, labels: Tensor, betas: Tensor, alphas: Tensor) -> Tensor:
+        """(betas, alphas), how many held-out images each pair classifies correctly."""
         right = torch.zeros(GRID, dtype=torch.int64)
         at_once = max(1, AT_ONCE // max(1, len(self.labels)))
         for rows in torch.split(torch.arange(len(labels), device=labels.device), at_once):
@@ -103,5 +122,4 @@ class KeyCache(nn.Module):
                 votes = self.votes(affinity, beta)
                 answers = [(base[rows] + alpha * votes).argmax(dim=-1) for alpha in alphas.tolist()]
                 right[i] += (torch.stack(answers) == labels[rows]).sum(dim=1).cpu()
-        best = int(right.argmax())
-        self.weights.copy_(torch.stack([alphas[best % GRID[1]], betas[best // GRID[1]]]))
+        return right

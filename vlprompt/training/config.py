@@ -7,7 +7,7 @@ from typing import Any, Literal
 from vlprompt.config import Count, CountOrZero, NonNegative, Positive, Settings, Share
 from vlprompt.data.transforms import views_per_image
 
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["sgd", "adam", "adamw", "adamw-early-eps"]
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,17 @@ class TrainConfig(Settings):
         steps: The largest number of steps; 0: no limit.
         batch_size: Images a step; the last incomplete batch is dropped where there is a complete one.
         lr: Learning rate.
-        optimizer: "sgd", "adam" or "adamw".
+        optimizer: "sgd", "adam", "adamw" or "adamw-early-eps" (eps is added before the second moment is corrected for
+            its start at 0, so that it has more weight in the first steps; older versions of transformers, VPT).
         momentum: Of SGD.
         weight_decay: Added to the gradient of the prompts (decoupled for "adamw").
+        no_decay: What the names of parameters without weight decay end with; "" for no such parameters.
         eps: Of "adam" and "adamw", added to the denominator.
-        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero;
-            CODA-Prompt), "linear" down to `lr_end`, "constant", or "cosine-by-step": warm-up and cosine count steps as
-            if they were epochs, and so fall and rise again and again (a fault of released code).
+        schedule: "cosine" over the whole training after the warm-up, "quarter-cosine" (from its crest to near zero,
+            one epoch late, so that two epochs have the full rate; CODA-Prompt), "linear" down to `lr_end`, "constant",
+            "cosine-to-end" (over the epochs after the warm-up, so that it reaches `lr_end`; VPT), or "cosine-by-step":
+            warm-up and cosine count steps as if they were epochs, and so fall and rise again and again (a fault of
+            released code).
         per_step: The schedule moves with every step, not with every epoch.
         lr_end: What the cosine or the line comes down to.
         warmup: "constant" at `warmup_lr`, "linear" from it, or "none".
@@ -45,8 +49,9 @@ class TrainConfig(Settings):
     optimizer: Optimizer = "sgd"
     momentum: NonNegative = 0.9
     weight_decay: NonNegative = 5e-4
+    no_decay: Literal["", "head.bias", "bias"] = ""
     eps: NonNegative = 1e-8
-    schedule: Literal["cosine", "quarter-cosine", "linear", "constant", "cosine-by-step"] = "cosine"
+    schedule: Literal["cosine", "cosine-to-end", "quarter-cosine", "linear", "constant", "cosine-by-step"] = "cosine"
     per_step: bool = False
     lr_end: NonNegative = 0.0
     warmup: Literal["constant", "linear", "none"] = "constant"

@@ -13,7 +13,7 @@ from vlprompt.data import feed
 from vlprompt.data.batches import Batches
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import out_of_memory
+from vlprompt.errors import out_of_memory, warn
 from vlprompt.learner import PromptLearner
 from vlprompt.randomness import random_state
 from vlprompt.training.callbacks import Callback
@@ -56,6 +56,8 @@ def fit(
     """
     began = time.perf_counter()
     processes.check(learner)
+    if len(learner.classes) == 1:
+        warn("there is a single class, so every answer is that class and nothing can be learned; give two or more.")
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
     batches, known, own_val = _batches(learner, data, config, store, workers)

@@ -72,7 +72,7 @@ class Run:
         self.config, self.data, self.path, self.processes = config, data, path, processes
         self.parameters = learner.trainable()
         self.state = learner.training_state() if isinstance(learner, Resumable) else {}
-        self.optimizer = make_optimizer(list(self.parameters.values()), config)
+        self.optimizer = make_optimizer(self.parameters, config)
         by_steps = self.parameters or type(learner).backward is not PromptLearner.backward
         self.length = min(config.epochs, (config.steps or math.inf) / len(data)) if by_steps else 0
         self.advice = (

@@ -1,6 +1,6 @@
 """DualPrompt by JH-LEE-KR/dualprompt-pytorch: prompt.py, attention.py, vision_transformer.py and engine.py.
 
-Theirs has a pool of experts from the start, ours one for each task so far; the expert of the case's task is the last.
+Theirs has a pool of experts from the start, ours those of the tasks so far; those of the case's task are the last.
 """
 
 from collections.abc import Mapping
@@ -18,32 +18,33 @@ from vlprompt.learners.dual_prompt import DualPrompt, DualPromptConfig
 
 METHOD = r"dual-?prompt(?!.* coda-prompt).*"
 INPUTS = ("images", "labels", "task_classes", "g_prompt", "e_prompt", "keys", *vision.HEAD)
-FIXED = {"top_k": 1, "use_prompt_mask": True, "batchwise_prompt": False, "embedding_key": "cls"}
+FIXED = {"use_prompt_mask": True, "batchwise_prompt": False, "embedding_key": "cls"}
 
 
 def replay(case: Case, models: Models) -> Mapping[str, Any]:
     """A step with the task's expert, a test with the nearest, and the effect of the wrong reshape on a batch."""
-    order = expert_order(int(case.hyper.get("task_id", 0)), len(case.array("keys")))
+    top = int(case.hyper.get("top_k", 1))
+    order = expert_order(int(case.hyper.get("task_id", 0)), len(case.array("keys")), top)
     learner, mixed = build(case, models, order), build(case, models, order, reference_quirks=True)
     batch = vision.with_features(vision.batch_of(case), models)
     query = features_of(batch)
     vision.at_task(learner.train().head, case)
     found = gradients(learner, batch)
-    last = len(order) - 1
     with torch.no_grad():
         ids, similarity = learner.choose(query)
         features = models.vit.encode_image(images_of(batch), learner.prompt(ids))
         loss = learner.loss(batch)
         nearest = learner.eval().choose(query)[0]
     experts, heads = torch.zeros_like(case.tensor("e_prompt")), case.tensor("g_prompt").shape[-2:]
-    experts[:, :, order[last]] = found[f"experts.{last}"].unflatten(-1, heads)
     keys = torch.zeros_like(case.tensor("keys"))
-    keys[order[last]] = found[f"keys.{last}"][0]
+    for number in range(len(order) - top, len(order)):
+        experts[:, :, order[number]] = found[f"experts.{number}"].unflatten(-1, heads)
+        keys[order[number]] = found[f"keys.{number}"][0]
     return {
         "query": query,
         "similarity": similarity[0][:, order.argsort()],
-        "prompt_idx": order[ids[0]][:, None],
-        "reduce_sim": similarity.gather(2, ids[..., None]).sum() / len(batch),
+        "prompt_idx": order[ids[0]],
+        "reduce_sim": similarity.gather(2, ids).sum() / len(batch),
         "pre_logits": features,
         "logits": learner.head(features),
         "loss": loss,
@@ -52,15 +53,22 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         "grad_keys": keys,
         "grad_head_weight": found["head.weight"],
         "grad_head_bias": found["head.bias"],
-        "eval_prompt_idx": order[nearest[0]][:, None],
+        "eval_prompt_idx": order[nearest[0]],
         "eval_logits": learner.predict(batch),
         "batched_quirk_logits": mixed.eval().scores(batch, ids),
     }
 
 
-def expert_order(own: int, count: int) -> Tensor:
-    """Their numbers of the experts in our order: the expert of the task, `own`, is the last."""
-    return torch.tensor([number for number in range(count) if number != own] + [own])
+def expert_order(task: int, count: int, top: int = 1) -> Tensor:
+    """Their numbers of the experts in our order: the `top` experts of the task are the last.
+
+    Raises:
+        CaseError: The pool has none of its own for the task, or is no multiple of `top`.
+    """
+    own = range(task * top, (task + 1) * top)
+    if own.stop > count or count % top:
+        raise CaseError(f"a pool of {count} experts has no {top} of its own for each task up to {task}")
+    return torch.tensor([number for number in range(count) if number not in own] + list(own))
 
 
 def build(case: Case, models: Models, order: Tensor, *, reference_quirks: bool = False) -> DualPrompt:
@@ -75,6 +83,7 @@ def build(case: Case, models: Models, order: Tensor, *, reference_quirks: bool =
         expert_layers=tuple(hyper["e_layers"]),
         general_length=general.shape[2],
         expert_length=experts.shape[3],
+        top=int(hyper.get("top_k", 1)),
         pull=float(hyper.get("pull_constraint_coeff", 1.0)),
         reference_quirks=reference_quirks,
     )

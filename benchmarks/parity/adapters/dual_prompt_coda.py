@@ -33,7 +33,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
     found = gradients(learner, batch)
     with torch.no_grad():
         ids, similarity = learner.choose(query)
-        prompt_loss = (1 - similarity.gather(2, ids[..., None])).sum()
+        prompt_loss = (1 - similarity.gather(2, ids)).sum()
         loss = learner.loss(batch) + similarity[..., 0].numel()
         answers = _prefixes(learner, ids, len(batch), "")
         nearest = learner.eval().choose(query)[0]
@@ -52,7 +52,7 @@ def replay(case: Case, models: Models) -> Mapping[str, Any]:
         "grad_e_keys": keys,
         "grad_head_weight": found["head.weight"],
         "grad_head_bias": found["head.bias"],
-        "eval_ids": order[nearest],
+        "eval_ids": order[nearest[..., 0]],
         "eval_logits": learner.predict(batch),
     }
 

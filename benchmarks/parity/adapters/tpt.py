@@ -21,6 +21,7 @@ from vlprompt.backbones import Clip
 from vlprompt.data.batch import Batch
 from vlprompt.learners import TPT, CoCoOp, CoCoOpConfig, CoOp, CoOpConfig, TPTConfig
 from vlprompt.prompts.context_tuning import NAME, confident
+from vlprompt.prompts.tuned_per_image import TunedPerImage
 
 METHOD = r"tpt\b.*"
 NETWORK = {theirs: ours for theirs, ours in NAMES.items() if theirs != "ctx"}
@@ -53,21 +54,27 @@ def on_cocoop(case: Case) -> bool:
     return "base_ctx" in case.arrays
 
 
+def settings_of(case: Case) -> dict[str, Any]:
+    """The settings of TPT and C-TPT; CaseError where the optimiser is not TPT's."""
+    hyper = case.hyper
+    optimizer = (str(hyper.get("optimizer", "AdamW")), list(hyper.get("betas", DEFAULT_BETAS)), hyper.get("eps", 1e-8))
+    if optimizer != ("AdamW", DEFAULT_BETAS, 1e-8):
+        raise CaseError(f"TPT's optimiser is AdamW with torch's betas and eps, not {optimizer}")
+    return {
+        "views": len(case.array("views")),
+        "confident": float(hyper.get("selection_p", 0.1)),
+        "steps": int(hyper.get("tta_steps", 1)),
+        "lr": float(hyper.get("lr", 0.005)),
+        "weight_decay": float(hyper.get("weight_decay", 0.01)),
+        "reference_quirks": True,
+    }
+
+
 def build(case: Case, clip: Clip) -> TPT:
     """The learner of a case; CaseError where the optimiser is not TPT's."""
     hyper, names = case.hyper, case.words("classnames")
     words = str(hyper.get("ctx_init") or "")
-    settings = TPTConfig(
-        views=len(case.array("views")),
-        confident=float(hyper.get("selection_p", 0.1)),
-        steps=int(hyper.get("tta_steps", 1)),
-        lr=float(hyper.get("lr", 0.005)),
-        weight_decay=float(hyper.get("weight_decay", 0.01)),
-        reference_quirks=True,
-    )
-    optimizer = (str(hyper.get("optimizer", "AdamW")), list(hyper.get("betas", DEFAULT_BETAS)), hyper.get("eps", 1e-8))
-    if optimizer != ("AdamW", DEFAULT_BETAS, 1e-8):
-        raise CaseError(f"TPT's optimiser is AdamW with torch's betas and eps, not {optimizer}")
+    settings = TPTConfig(**settings_of(case))
     if on_cocoop(case):
         return TPT.over(cocoop(case, clip), settings)
     position, loaded = hyper.get("class_token_position", "end"), "coop" in case.method.lower()
@@ -89,7 +96,7 @@ def cocoop(case: Case, clip: Clip) -> CoCoOp:
     return learner
 
 
-def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[str, Any]:
+def at_the_start(case: Case, clip: Clip, learner: TunedPerImage[Any], views: Tensor) -> dict[str, Any]:
     """Ids, the context, and the views' scores before adaptation."""
     words = str(case.hyper.get("ctx_init") or "").replace("_", " ").replace(MARK, "")
     context = learner.inner.initial_contexts(views[:1], reference_quirks=True)  # (1, M, D)
@@ -111,7 +118,7 @@ def at_the_start(case: Case, clip: Clip, learner: TPT, views: Tensor) -> dict[st
     return answers
 
 
-def traced(learner: TPT, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def traced(learner: TunedPerImage[Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses (steps,), gradients and contexts (steps, 1, n, D) of the adaptation, and the scores at its end."""
     losses: list[Tensor] = []
     gradients: list[Tensor] = []

@@ -21,7 +21,9 @@ def test_every_committed_case_passes(goldens: Path, capsys: pytest.CaptureFixtur
     assert {row["adapter"] for row in found} >= {"zero_shot", "coop", "coop_schedule", "few_shot", "base_new"}
 
 
-@pytest.mark.parametrize(("folder", "passes"), [("clip", 27), ("vision", 16), ("text", 75)])
+@pytest.mark.parametrize(
+    ("folder", "passes"), [("clip", 27), ("clip_more", 36), ("vision", 16), ("vision_more", 12), ("text", 75)]
+)
 def test_every_shared_case_passes(folder: str, passes: int, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main([str(shared / "goldens" / folder), "--json"])
     found = rows(capsys)
