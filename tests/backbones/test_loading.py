@@ -126,7 +126,7 @@ def test_a_file_has_the_activation_of_the_tag_before_it(
     assert "unknown weights of ViT-B-16" in refusal("ViT-B-16", f"{tag}:missing.safetensors")
 
 
-@pytest.mark.parametrize("name", ["ViT-B-16", "MobileCLIP-S1", "ViT-B-16-SigLIP"])
+@pytest.mark.parametrize("name", ["ViT-B-16", "MobileCLIP-S1", "ViT-H-14-CLIPA"])
 def test_a_file_has_the_preprocessing_that_all_tags_of_its_model_share(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
