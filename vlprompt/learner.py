@@ -160,7 +160,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         checkpoint.save(folder, tensors, self.description())
 
     def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Copy saved tensors into this learner; VlpromptError where names or shapes differ."""
+        """Copy saved tensors into this learner; VlpromptError where names or shapes differ, or one is not finite."""
         self.resize_for(tensors)
         own = self.saved_tensors()
         if own.keys() != tensors.keys():
@@ -171,6 +171,8 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
                     f"{source}: {name} has shape {tuple(tensors[name].shape)}, {self.method()} with this backbone and "
                     f"these classes needs {tuple(tensor.shape)}."
                 )
+            if not tensors[name].isfinite().all():
+                raise VlpromptError(f"{source}: {name} holds NaN or infinity; train the prompt again.")
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
