@@ -21,6 +21,7 @@ from vlprompt.data.classes import Prediction, check_classes
 from vlprompt.data.needs import FrozenModel, Needs
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.randomness import check_seed
 
 B = TypeVar("B", bound=FrozenModel)
 C = TypeVar("C")
@@ -64,7 +65,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         self.backbone = backbone
         self.classes = check_classes(classes)
         self.config: C = self.Config() if config is None else config
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._cache: dict[str, tuple[tuple[object, ...], Tensor]] = {}
 
     @abc.abstractmethod

@@ -7,10 +7,10 @@ from typing import Any
 from vlprompt import checkpoint
 from vlprompt.backbones.sources import HUB, LOCAL, TIMM, folder_of
 from vlprompt.errors import VlpromptError
+from vlprompt.randomness import SEEDS
 
 MOST_CLASSES, LONGEST_NAME, LONGEST_TEXT = 100_000, 1000, 5000
 LARGEST_SETTING = 1_000_000  # of the config, such as the number of learned tokens
-SEEDS = range(-(2**63), 2**64)  # what torch takes
 DEEPEST = 4  # methods that wrap one another
 
 
@@ -121,5 +121,5 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "config": (_is_config, f"a table of settings, whole numbers up to {LARGEST_SETTING}"),
     "classes": (_are_classes, f"a list of 1 to {MOST_CLASSES} names of 1 to {LONGEST_NAME} characters"),
     "fingerprint": (_is_text, "the fingerprint of a model"),
-    "seed": (_is_seed, f"a whole number from {SEEDS.start} to {SEEDS.stop - 1}"),
+    "seed": (_is_seed, f"a whole number from 0 to {SEEDS.stop - 1}"),
 }
