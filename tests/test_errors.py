@@ -70,3 +70,8 @@ def test_a_long_message_keeps_its_start_and_end() -> None:
     assert len(text) < 2001
     assert text.startswith("given xx")
     assert text.endswith("xx; give another.")
+
+
+@pytest.mark.parametrize("given", [1, None, ["a"], {"a": 1}, "\ud800", "x" * 10**6])
+def test_a_name_of_any_type_is_refused_in_one_line(given: object) -> None:
+    assert str(unknown("learner", given, ["coop"])).startswith("unknown learner ")

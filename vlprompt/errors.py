@@ -26,7 +26,7 @@ class VlpromptWarning(UserWarning):
     """A fact that the user should know and that does not stop the work."""
 
 
-def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UsageError:
+def unknown(kind: str, given: object, allowed: Iterable[str], hint: str = "") -> UsageError:
     """The error for a name that is not on a list; it suggests the nearest names.
 
     Args:
@@ -37,7 +37,7 @@ def unknown(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> Us
     """
     names = sorted(allowed)
     lowered = {name.lower(): name for name in reversed(names)}
-    close = [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.4)]
+    close = [lowered[name] for name in difflib.get_close_matches(str(given)[:100].lower(), lowered, n=3, cutoff=0.4)]
     rest = [name for name in names if name not in close]
     listed = ", ".join((close + rest)[:12]) + (", ..." if len(names) > 12 else "")
     guess = f"; did you mean {close[0]!r}?" if close else "."

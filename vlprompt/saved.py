@@ -10,7 +10,7 @@ from vlprompt.errors import VlpromptError
 from vlprompt.randomness import SEEDS
 
 MOST_CLASSES, LONGEST_NAME, LONGEST_TEXT = 100_000, 1000, 5000
-LARGEST_SETTING = 1_000_000  # of the config, such as the number of learned tokens
+LARGEST_SETTING = 100_000  # of the config, such as the number of learned tokens
 DEEPEST = 4  # methods that wrap one another
 
 

@@ -268,7 +268,11 @@ def test_damaged_configurations_are_one_line(name: str, content: str, clip_folde
 
 def test_settings_of_ordinary_models_pass(lm_folder: Path) -> None:
     check_folder(lm_folder)
-    legacy = {"special_tokens_map_file": "/home/me/map.json", "name_or_path": "/home/me/x", "model_max_length": 10**30}
+    legacy = {
+        "special_tokens_map_file": "/mnt/models/map.json",
+        "name_or_path": "/mnt/models/x",
+        "model_max_length": 10**30,
+    }
     check_settings({**legacy, "tokenizer_file": None, "rope_theta": 10**6, "attn_implementation": "sdpa"}, "")
     check_settings({"metadata": {"total_size": 10**12}, "weight_map": {"layers.0": "model-1-of-2.safetensors"}}, "")
 

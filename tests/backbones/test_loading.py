@@ -261,6 +261,46 @@ def test_a_repository_without_weights_is_not_left_random(monkeypatch: pytest.Mon
     assert "could not be loaded" in refusal("hf-hub:org/repo")
 
 
+@pytest.mark.parametrize("request_", [("ViT-B-16", "openai"), ("hf-hub:org/repo",)], ids=str)
+def test_a_download_of_pickled_weights_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request_: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": PIXELS}))
+    torch.save(small().state_dict(), tmp_path / "weights.bin")
+
+    def fetch(_: object, filename: str = "", **__: Any) -> str:
+        return str(tmp_path / ("config.json" if filename == "open_clip_config.json" else "weights.bin"))
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", fetch)
+    monkeypatch.setattr(torch, "load", None)
+    assert "has pickled weights only" in refusal(*request_)
+
+
+CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
+    "trusted code": ({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"trust_remote_code": True}}, "names code"),
+    "another tokenizer": ({"hf_tokenizer_name": "evil/x"}, "tokenizer of another repository (evil/x)"),
+    "another tower": ({"hf_model_name": "evil/x"}, "no text tower of open_clip"),
+    "its own tower": ({"hf_model_name": "org/repo"}, "no text tower of open_clip"),
+}
+
+
+@pytest.mark.parametrize("fault", CONFIGS)
+def test_a_repository_that_leads_elsewhere_is_refused(
+    fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text, expected = CONFIGS[fault]
+    config = {"model_cfg": {**MODEL, "text_cfg": {**MODEL["text_cfg"], **text}}, "preprocess_cfg": PIXELS}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def fetch(_: str, filename: str = "", **__: Any) -> str:
+        assert filename == "open_clip_config.json", "nothing else is fetched"
+        return str(tmp_path / "config.json")
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    assert expected in refusal("hf-hub:org/repo")
+
+
 def test_a_missing_optional_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_config(folder, lambda c: c["model_cfg"]["text_cfg"].update(hf_tokenizer_name="some/name"))
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)

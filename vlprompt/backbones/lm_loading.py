@@ -80,7 +80,7 @@ def _check_type(transformers: Any, settings: dict[str, Any], name: str) -> None:
     """Raise VlpromptError for a configuration that names code, or a type of model that transformers does not have."""
     check_settings(settings, name)
     kind = settings.get("model_type")
-    if kind not in transformers.CONFIG_MAPPING:
+    if kind is not None and kind not in transformers.CONFIG_MAPPING:
         raise VlpromptError(f"{name}: its model_type is {kind!r}, which transformers does not have; code is never run.")
     if settings.get("quantization_config"):
         raise VlpromptError(f"{name} is quantized; give the model in float32, float16 or bfloat16.")

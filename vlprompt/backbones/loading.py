@@ -127,6 +127,8 @@ def _create(name: str, pretrained: str) -> Any:
         torch.manual_seed(0)
         if pretrained == "random":
             return open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        if (tag and not file) or name.startswith(HUB):
+            _refuse_pickle(name, tag)
         # Weights trained with quick GELU need it; without this option open_clip only warns that the results are wrong.
         quick = bool(facts.pop("quick_gelu", False))
         given = str(file) if file else tag or None
@@ -141,11 +143,20 @@ def _facts(name: str, tag: str, file: Path | None) -> dict[str, Any]:
 
     if tag or file is None:
         return {key: value for key, value in open_clip.get_pretrained_cfg(name, tag).items() if key in FACTS}
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    known = [open_clip.get_pretrained_cfg(name, each) for each in tags]
-    return common_facts(
-        name, {each: {key: cfg.get(key) for key in FACTS} for each, cfg in zip(tags, known, strict=True)}
-    )
+    known = {each: open_clip.get_pretrained_cfg(name, each) for each in open_clip.list_pretrained_tags_by_model(name)}
+    return common_facts(name, {each: {key: config.get(key) for key in FACTS} for each, config in known.items()})
+
+
+def _refuse_pickle(name: str, tag: str) -> None:
+    """Fetch weights as open_clip would, and raise VlpromptError if they are no safetensors file."""
+    from open_clip import factory
+
+    if name.startswith(HUB):
+        path = factory.download_pretrained_from_hf(name.removeprefix(HUB))
+    else:
+        path = factory.download_pretrained(factory.get_pretrained_cfg(name, tag))
+    if not str(path).endswith(".safetensors"):
+        raise VlpromptError(f"{name} {tag} has pickled weights only ({path}); safetensors are read (never pickle).")
 
 
 @contextmanager
