@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import safetensors.torch
 import torch
 
 import vlprompt as vp
+from benchmarks.fuzz import mutate_json
 from vlprompt import checkpoint
 from vlprompt.commands.prompts import PromptOptions
 from vlprompt.errors import VlpromptError
@@ -192,3 +194,19 @@ def test_a_folder_that_has_moved_is_explained(end: str, changed: Callable[..., P
 
 def test_names_with_control_characters_are_escaped(changed: Callable[..., Path]) -> None:
     assert "\\x1b[2J" in refused(lambda: PromptOptions().load_prompt(changed(backbone="\x1b[2Jevil\n")))
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.filterwarnings("ignore::vlprompt.errors.VlpromptWarning")
+def test_a_mutated_description_is_success_or_one_error(seed: int, good: Path, tmp_path: Path, clip: vp.Clip) -> None:
+    tensors, meta = checkpoint.load(good)
+    text = json.dumps(mutate_json(random.Random(seed), meta))
+    header = json.dumps({"format": 1, "meta": text, "sha256": checkpoint._digest(text, tensors)})
+    (tmp_path / "prompt.safetensors").write_bytes(safetensors.torch.save(tensors, {"vlprompt": header}))
+    message = ""
+    try:
+        vp.load(tmp_path, clip)
+    except VlpromptError as error:
+        message = str(error)
+    assert message.isprintable()
+    assert len(message) <= 2000
