@@ -12,7 +12,6 @@ from vlprompt.data.batch import features_of
 @dataclass(frozen=True)
 class NearestMeanConfig:
     """Settings; change one with --set NearestMean.shrink=0.1."""
-
     shrink: float = 0.3  # weight of the text feature in each mean
 
 
