@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,39 @@ def test_ctrl_c_says_how_to_continue(monkeypatch: pytest.MonkeyPatch, capsys: py
     code, error = failed(["cache"], capsys)
     assert code == 130
     assert "run the same command again to continue" in error
+
+
+INTERRUPT = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            exec("os.kill(os.getpid(), signal.SIGINT)")
+            {after}
+sys.meta_path.insert(0, Interrupt())
+from vlprompt.cli import main
+main(sys.argv[2:])
+"""
+AFTER = {"as it is": "", "as a failed import": "raise ImportError(name)"}
+SEEN = "try:\n                for _ in range(10**6): pass\n            except KeyboardInterrupt: pass\n            "
+
+
+@pytest.mark.parametrize("after", ["as it is", "as a failed import"])
+@pytest.mark.parametrize("module", ["tyro", "vlprompt.commands.zero_shot", "torch", "open_clip"])
+def test_ctrl_c_during_imports_is_one_line(module: str, after: str, tmp_path: Path) -> None:
+    code = INTERRUPT.format(after=SEEN + AFTER[after] if AFTER[after] else "")
+    command = ["zero-shot", "--task", "digits", "--out", str(tmp_path)]
+    run = [sys.executable, "-c", code, module, *command]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "vlprompt: stopped; run the same command again to continue\n"
+
+
+def test_signals_are_handled_as_before_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert failed(["nothing"], capsys)[0] == 2
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_is_one_line_and_leaves_results_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from vlprompt.config import by_owner, make_config
 from vlprompt.errors import UsageError
 from vlprompt.learners import CoOpConfig
+from vlprompt.training.config import TrainConfig
 
 
 def test_values_that_are_json_are_read_as_json() -> None:
@@ -38,3 +39,14 @@ def test_other_forms_are_refused(text: str) -> None:
 def test_a_value_of_another_type_is_refused(values: dict[str, object], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         make_config(CoOpConfig, values)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '"\\ud800"', "[1,", "{"])
+def test_texts_that_no_parser_takes_stay_texts(text: str) -> None:
+    assert by_owner([f"coop.words={text}"]) == {"coop": {"words": text}}
+
+
+def test_whole_numbers_that_are_no_float_are_refused() -> None:
+    for lr in (10**400, -(10**400)):
+        with pytest.raises(UsageError, match=r"TrainConfig\.lr is -?1000.*it must be a number"):
+            make_config(TrainConfig, {"lr": lr})

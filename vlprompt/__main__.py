@@ -1,6 +1,11 @@
 """The command line as `python -m vlprompt`, also under torchrun."""
 
-from vlprompt.cli import main
+import sys
+
+try:
+    from vlprompt.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

@@ -14,12 +14,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vlprompt.errors import VlpromptError, warn
-from vlprompt.files import reason, write_files
+from vlprompt.errors import VlpromptError, out_of_memory, warn
+from vlprompt.files import parse_json, reason, refuse_special, write_files
 
 FORMAT = 1
 TENSORS = "prompt.safetensors"
 META = "prompt.json"
+LARGEST = 8 * 2**30  # bytes of a file, which may be sparse: it is read whole before its checksum is known
 _HEADER = "vlprompt"  # one key, because safetensors writes several in random order
 
 
@@ -50,7 +51,7 @@ def load(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     folder = Path(folder)
     tensors, meta = load_state(folder / TENSORS)
     copy = folder / META
-    if copy.is_file() and copy.read_bytes() != _readable(meta):
+    if copy.is_file() and not _holds(copy, _readable(meta)):
         warn(f"{copy} differs from the description in {TENSORS}, which counts (to change a prompt, save it again).")
     return tensors, meta
 
@@ -63,8 +64,11 @@ def save_state(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[st
 def load_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """Read a file that `save_state` wrote; returns and errors as for `load`."""
     path = Path(path)
+    refuse_special(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
+        if path.stat().st_size > LARGEST:
+            raise VlpromptError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST} are read.")
+        with out_of_memory(f"while reading {path}"), safetensors.safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
             # Clones, because the originals are views of the file, which another process may replace.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
@@ -75,6 +79,10 @@ def load_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if header is None:
         raise VlpromptError(f"{path} was not written by vlprompt (its header has no {_HEADER!r}).")
     return tensors, _checked_meta(path, header, tensors)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def _pack(tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> bytes:
@@ -88,10 +96,10 @@ def _pack(tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> bytes:
 def _checked_meta(path: Path, header: str, tensors: Mapping[str, Tensor]) -> dict[str, object]:
     """The description in a header, after a check that nothing has changed since it was written."""
     damaged = VlpromptError(f"{path} is damaged (content and checksum disagree); save it again.")
+    record: Any = parse_json(header, f"the header of {path}")
     try:
-        record: Any = json.loads(header)
         version, text, digest = record["format"], record["meta"], record["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise damaged from error
     if not isinstance(version, int) or version > FORMAT:
         raise VlpromptError(
@@ -99,7 +107,9 @@ def _checked_meta(path: Path, header: str, tensors: Mapping[str, Tensor]) -> dic
         )
     if not isinstance(text, str) or _digest(text, tensors) != digest:
         raise damaged
-    meta: dict[str, object] = json.loads(text)
+    meta = parse_json(text, f"the description in {path}")
+    if not isinstance(meta, dict):
+        raise VlpromptError(f"{path}: its description is not a table, but {type(meta).__name__}.")
     return meta
 
 

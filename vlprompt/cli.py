@@ -1,18 +1,19 @@
 """The command line: find the command, import its module and run it.
 
 Each command is a file in `commands/` with a function `run`, whose signature and docstring become options and help.
+Slow imports are inside of `main`, where Ctrl-C ends in one line.
 """
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
-
-import tyro
 
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning, unknown
 
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "Print tables and draw plots of earlier results.",
     "cache": "Print the size of the feature store, or empty it.",
 }
+STOPPED = "stopped; run the same command again to continue"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,18 +48,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The words of the command line; those of this process if None.
     """
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    try:
-        _run(sys.argv[1:] if arguments is None else list(arguments))
-    except UsageError as error:
-        _fail(str(error), 2)
-    except VlpromptError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
+    with _interrupts() as seen:
+        try:
+            warnings.showwarning = _print_warning  # type: ignore[assignment]
+            _run(sys.argv[1:] if arguments is None else list(arguments))
+        except (Exception, KeyboardInterrupt) as error:
+            # A library can turn Ctrl-C into an error of its own, such as a failed import.
+            _end(KeyboardInterrupt() if seen else error)
+
+
+def _end(error: BaseException) -> None:
+    """Print the line for an error and exit; an error that is a fault of ours is raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        # Python ends as if killed if a string of code was interrupted (dataclasses run some); a new one resets that.
+        exec("")
         _fail("stopped; run the same command again to continue", 130)
-    except BrokenPipeError:  # the program that read our output has ended, as with `| head`
+    if isinstance(error, BrokenPipeError):  # the program that read our output has ended, as with `| head`
         sys.stderr.close()
         sys.exit(0)
+    if not isinstance(error, VlpromptError):
+        raise error
+    _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """While open, every Ctrl-C is noted in a list, besides raising KeyboardInterrupt."""
+    seen: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen  # another program runs this one and handles its signals
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _run(arguments: list[str]) -> None:
@@ -68,6 +99,8 @@ def _run(arguments: list[str]) -> None:
     name = " ".join(arguments[:words])
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "`vlprompt --help` describes them.")
+    import tyro
+
     command = importlib.import_module(f"vlprompt.commands.{name.replace('-', '_').replace(' ', '_')}")
     with _first_process_prints():
         tyro.cli(command.run, prog=f"vlprompt {name}", args=arguments[words:], config=(tyro.conf.FlagCreatePairsOff,))

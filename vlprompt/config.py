@@ -5,11 +5,14 @@ A field's type states what it may hold: `n_ctx: Count = 16`, `lr: Positive = 0.1
 
 import json
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from vlprompt.errors import UsageError, unknown
+
+MOST = int(sys.float_info.max)  # whole numbers above it cannot become a float
 
 
 class Check(Protocol):
@@ -114,10 +117,13 @@ def make_config(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def _value(text: str) -> Any:
+    """A value as JSON; a text that is no JSON, or is too deep, too long or half a character in it, stays as it is."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _hints(kind: type[Any]) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def _converted(value: Any, hint: Any) -> Any:
         return _converted(value, get_args(hint)[0])
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(_converted(each, get_args(hint)[0]) for each in value)
-    return float(value) if hint is float and type(value) is int else value
+    return float(value) if hint is float and type(value) is int and abs(value) <= MOST else value
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -150,8 +156,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list | tuple) and all(_fits(each, inside[0]) for each in value)
     if origin is None and isinstance(hint, type):
-        accepted = (int, float) if hint is float else hint
-        return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
+        if hint is float and type(value) is int:
+            return abs(value) <= MOST
+        return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     return isinstance(value, dict) if origin is dict else any(_fits(value, each) for each in inside)
 
 

@@ -1,15 +1,23 @@
-"""Files that are whole or absent, and locks between processes."""
+"""Files that are whole or absent, locks between processes, and checks of files that others wrote."""
 
 import contextlib
+import json
+import math
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from vlprompt.errors import VlpromptError, warn
+
+DEEPEST = 100  # levels of lists and tables in JSON; code that walks them may be recursive
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # half of a character, as an escape or as it is
 
 
 @contextmanager
@@ -66,6 +74,45 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 part.unlink(missing_ok=True)
 
 
+def parse_json(text: str | bytes, where: str) -> Any:
+    """Parse JSON that may be damaged or hostile.
+
+    Args:
+        text: The JSON; bytes in UTF-8, UTF-16 or UTF-32.
+        where: The file, line or option it comes from, for the error.
+
+    Raises:
+        VlpromptError: It is not JSON; it holds NaN, infinity, a number of too many digits or half of a surrogate pair;
+            or it is nested too deeply.
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if isinstance(text, bytes) or SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise VlpromptError(f"{where} contains half of a surrogate pair, which is no character; correct it.") from error
+    except RecursionError as error:
+        raise _too_deep(where) from error
+    except ValueError as error:
+        raise VlpromptError(f"{where} is not valid JSON ({str(error).splitlines()[0]}).") from error
+    if _is_deep(value):
+        raise _too_deep(where)
+    return value
+
+
+def refuse_special(path: Path) -> None:
+    """Raise VlpromptError for a path that is neither a file nor a folder: reading it may never end.
+
+    A path that does not exist passes, since opening it gives a better error.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise VlpromptError(f"{path} is a device, a pipe or a socket, not a file; give a file.")
+
+
 def reason(error: OSError) -> str:
     """The reason of an operating-system error in a few words."""
     return error.strerror or str(error).splitlines()[0]
@@ -86,3 +133,30 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def _too_deep(where: str) -> VlpromptError:
+    return VlpromptError(f"{where} is nested too deeply; at most {DEEPEST} levels of lists and tables are read.")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value has more than `DEEPEST` levels."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, list | dict)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -21,6 +21,7 @@ from vlprompt.data.classes import Prediction, check_classes
 from vlprompt.data.needs import FrozenModel, Needs
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.randomness import check_seed
 
 B = TypeVar("B", bound=FrozenModel)
 C = TypeVar("C")
@@ -64,7 +65,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         self.backbone = backbone
         self.classes = check_classes(classes)
         self.config: C = self.Config() if config is None else config
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._cache: dict[str, tuple[tuple[object, ...], Tensor]] = {}
 
     @abc.abstractmethod
@@ -160,7 +161,7 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
         checkpoint.save(folder, tensors, self.description())
 
     def restore(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Copy saved tensors into this learner; VlpromptError where names or shapes differ."""
+        """Copy saved tensors into this learner; VlpromptError where names or shapes differ, or one is not finite."""
         self.resize_for(tensors)
         own = self.saved_tensors()
         if own.keys() != tensors.keys():
@@ -171,6 +172,8 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
                     f"{source}: {name} has shape {tuple(tensors[name].shape)}, {self.method()} with this backbone and "
                     f"these classes needs {tuple(tensor.shape)}."
                 )
+            if not tensors[name].isfinite().all():
+                raise VlpromptError(f"{source}: {name} holds NaN or infinity; train the prompt again.")
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])

@@ -10,7 +10,8 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +19,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from vlprompt import checkpoint, cloze, learners
 from vlprompt.config import make_config
-from vlprompt.errors import UsageError, VlpromptError, unknown
+from vlprompt.errors import UsageError, VlpromptError, out_of_memory, unknown
 from vlprompt.learner import USER_FILES, PromptLearner
+from vlprompt.saved import checked
 from vlprompt.training.config import Variant
 
 PLUGINS = ("vlprompt.learners", "vlprompt.cloze")  # entry-point groups
@@ -115,17 +117,6 @@ def wrap(kind: Learner, learner: PromptLearner[Any, Any], config: Any = None) ->
     return kind.over(learner, config)
 
 
-def saved_field(folder: str | Path, key: str) -> str:
-    """A field of a saved prompt's description, such as "method" or "backbone"; empty where it is missing."""
-    return str(checkpoint.load(folder)[1].get(key, ""))
-
-
-def backbone_of(folder: str | Path) -> tuple[str, str]:
-    """The name and the weights of the backbone of a saved prompt, as `load_backbone` takes them."""
-    name, _, pretrained = saved_field(folder, "backbone").partition("/")
-    return (name, pretrained) if ":" not in name else (f"{name}/{pretrained}".rstrip("/"), "")
-
-
 def load(
     folder: str | Path,
     backbone: Any,
@@ -145,17 +136,16 @@ def load(
         VlpromptError: The folder is missing or damaged, or belongs to another backbone or to an unknown method.
     """
     tensors, meta = checkpoint.load(folder)
-    missing = [key for key in ("method", "config", "classes", "fingerprint", "seed") if key not in meta]
-    if missing:
-        raise VlpromptError(f"{folder} lacks {', '.join(missing)}; it is not a prompt that vlprompt saved.")
+    checked(meta, str(folder))
     if meta["fingerprint"] != backbone.fingerprint:
         raise VlpromptError(
             f"{folder} was trained with the backbone {meta.get('backbone')} ({meta['fingerprint']}), this is "
             f"{backbone.name} ({backbone.fingerprint}); load the backbone that the prompt was trained with."
         )
     given = (learner,) if isinstance(learner, type) else tuple(learner)
-    opened = _from_description(meta, backbone, given, str(folder))
-    opened.restore(tensors, str(folder))
+    with _one_error(str(folder)):
+        opened = _from_description(meta, backbone, given, str(folder))
+        opened.restore(tensors, str(folder))
     if classes is not None:
         opened.set_classes(classes)
     return opened.eval()
@@ -188,6 +178,17 @@ def _from_description(
     if "over" in meta:
         return wrap(kind, _from_description(meta["over"], backbone, given, source), config)
     return kind(backbone, meta["classes"], config, seed=meta["seed"])
+
+
+@contextmanager
+def _one_error(source: str) -> Iterator[None]:
+    """Turn what a learner raises about settings that it never saves into one line."""
+    try:
+        with out_of_memory(f"while {source} is opened; its settings or its classes are too large"):
+            yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise VlpromptError(f"{source}: its description does not fit its method ({why}).") from error
 
 
 def _plugins() -> dict[str, EntryPoint]:

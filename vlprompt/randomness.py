@@ -7,6 +7,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from vlprompt.errors import UsageError
+
+SEEDS = range(2**32)  # what a user may give; every library here takes these
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed that a user has given; UsageError if it is not a whole number from 0 to 2^32 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed not in SEEDS:
+        raise UsageError(f"seed is {seed!r:.60}; it must be a whole number from 0 to {SEEDS.stop - 1}.")
+    return seed
+
 
 def normal(*shape: int, seed: int, std: float = 0.02) -> Tensor:
     """A tensor of samples from N(0, std^2); 0.02 is the spread of CLIP's token embeddings (CoOp, section 4.1)."""

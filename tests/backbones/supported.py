@@ -18,6 +18,21 @@ The tests compare every model below with its library's own forward: features wit
 A backbone is checked when it is loaded, and an image tower at the first prompt. A model that fails the check is refused
 with the reason. A model that takes no image prompts still gives features, for methods that do not prompt images.
 
+## Files from others
+
+Weights are read from safetensors only, never from pickles. A model's folder runs no code: `auto_map`,
+`trust_remote_code` and attention kernels of a hub are refused, and so are files and links that lead out of the folder,
+towers and tokenizers of other repositories, and sizes far beyond those of the weights. In the cache of the Hugging Face
+hub, links to the blobs of the same repository are allowed.
+
+A saved prompt names its backbone. The bundled models, names of open_clip and timm, and local folders open without
+asking; an address of a hub opens only when you name it (`--backbone`, or `load(folder, backbone)`). If a folder has
+moved, name its new place in the same way.
+
+A file of weights does not hold its activation function and its preprocessing. `load_clip("ViT-B-32", FILE)` takes what
+all tags of the model have in common, and warns where they differ. `load_clip("ViT-B-32", "openai:FILE")` takes those of
+the tag, and `load_vit("timm:resnet18.tv_in1k", FILE)` those of the tag in the name.
+
 ## CLIP (open_clip)
 
 `load_clip` loads any model of open_clip. The text of a prompt takes one of two paths; both are exact.

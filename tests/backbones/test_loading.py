@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vlprompt.backbones.loading import load_clip
+from vlprompt.backbones.loading import load_backbone, load_clip
 from vlprompt.data.transforms import Preprocess
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
@@ -90,7 +91,8 @@ def test_random_weights_are_reproducible_and_leave_the_generator_unchanged(folde
 def test_a_model_of_open_clip_with_a_file_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16", MODEL)
     save_file(small(3).state_dict(), tmp_path / "mine.safetensors")
-    clip = load_clip("ViT-B/16", str(tmp_path / "mine.safetensors"))  # OpenAI's spelling is accepted
+    with pytest.warns(VlpromptWarning, match=r"differ in quick_gelu.* such as openai:FILE"):
+        clip = load_clip("ViT-B/16", str(tmp_path / "mine.safetensors"))  # OpenAI's spelling is accepted
     assert clip.name.startswith("ViT-B-16/")
     assert torch.equal(clip.model.text_projection, small(3).text_projection)
     torch.save(small().state_dict(), tmp_path / "mine.pt")
@@ -107,6 +109,42 @@ def test_weights_get_the_activation_they_were_trained_with(
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(tmp_path / "w.safetensors"))
     clip = load_clip("ViT-B-16", tag)
     assert any(type(module).__name__ == "QuickGELU" for module in clip.model.transformer.modules()) is quick
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b88k", False)])
+def test_a_file_has_the_activation_of_the_tag_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, quick: bool
+) -> None:
+    save_file(small().state_dict(), tmp_path / "w.safetensors")
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16", MODEL)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for file in (f"{tmp_path}/w.safetensors", "~/w.safetensors", "w.safetensors"):
+        clip = load_clip("ViT-B-16", f"{tag}:{file}")
+        assert any(type(module).__name__ == "QuickGELU" for module in clip.model.transformer.modules()) is quick
+        assert clip.name == f"ViT-B-16/{tag}:{file}"
+    assert "unknown weights of ViT-B-16" in refusal("ViT-B-16", f"{tag}:missing.safetensors")
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16", "MobileCLIP-S1", "ViT-H-14-CLIPA"])
+def test_a_file_has_the_preprocessing_that_all_tags_of_its_model_share(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(small().state_dict(), tmp_path / "w.safetensors")
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, MODEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = load_clip(name, str(tmp_path / "w.safetensors")).preprocess
+    wanted = open_clip.get_pretrained_cfg(name, open_clip.list_pretrained_tags_by_model(name)[0])
+    assert (got.mean, got.std) == (tuple(wanted["mean"]), tuple(wanted["std"]))
+    assert (got.interpolation, got.resize) == (wanted["interpolation"], wanted["resize_mode"])
+
+
+def test_a_folder_can_be_given_with_a_tilde_or_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(folder.parent)
+    names = ("local-dir:~/model", "local-dir:model", "local-dir:./model/", f"local-dir:{folder}")
+    assert len({load_backbone(name).fingerprint for name in names}) == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -161,12 +199,12 @@ def damage(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no folder": (shutil.rmtree, "contains no open_clip_config.json"),
+    "no folder": (shutil.rmtree, "there is no folder"),
     "no config": (lambda f: (f / "open_clip_config.json").unlink(), "contains no open_clip_config.json"),
     "no weights": (lambda f: (f / "open_clip_model.safetensors").unlink(), "never pickle"),
     "damaged weights": (damage, "check that it is complete"),
     "weights that are none": (lambda f: (f / "open_clip_model.safetensors").write_text("hello"), "could not be loaded"),
-    "damaged config": (lambda f: (f / "open_clip_config.json").write_text("{"), "could not be loaded"),
+    "damaged config": (lambda f: (f / "open_clip_config.json").write_text("{"), "is not valid JSON"),
     "foreign config": (lambda f: (f / "open_clip_config.json").write_text('{"a": 1}'), "missing 'model_cfg'"),
     "half a config": (lambda f: edit_config(f, lambda c: c["model_cfg"].pop("text_cfg")), "KeyError: 'text_cfg'"),
     "unknown setting": (lambda f: edit_config(f, lambda c: c["model_cfg"].update(depth=3)), "'depth'"),
@@ -221,6 +259,46 @@ def test_a_repository_without_weights_is_not_left_random(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
     assert "could not be loaded" in refusal("hf-hub:org/repo")
+
+
+@pytest.mark.parametrize("request_", [("ViT-B-16", "openai"), ("hf-hub:org/repo",)], ids=str)
+def test_a_download_of_pickled_weights_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request_: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_cfg": MODEL, "preprocess_cfg": PIXELS}))
+    torch.save(small().state_dict(), tmp_path / "weights.bin")
+
+    def fetch(_: object, filename: str = "", **__: Any) -> str:
+        return str(tmp_path / ("config.json" if filename == "open_clip_config.json" else "weights.bin"))
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", fetch)
+    monkeypatch.setattr(torch, "load", None)
+    assert "has pickled weights only" in refusal(*request_)
+
+
+CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
+    "trusted code": ({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"trust_remote_code": True}}, "names code"),
+    "another tokenizer": ({"hf_tokenizer_name": "evil/x"}, "tokenizer of another repository (evil/x)"),
+    "another tower": ({"hf_model_name": "evil/x"}, "no text tower of open_clip"),
+    "its own tower": ({"hf_model_name": "org/repo"}, "no text tower of open_clip"),
+}
+
+
+@pytest.mark.parametrize("fault", CONFIGS)
+def test_a_repository_that_leads_elsewhere_is_refused(
+    fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text, expected = CONFIGS[fault]
+    config = {"model_cfg": {**MODEL, "text_cfg": {**MODEL["text_cfg"], **text}}, "preprocess_cfg": PIXELS}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def fetch(_: str, filename: str = "", **__: Any) -> str:
+        assert filename == "open_clip_config.json", "nothing else is fetched"
+        return str(tmp_path / "config.json")
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    assert expected in refusal("hf-hub:org/repo")
 
 
 def test_a_missing_optional_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

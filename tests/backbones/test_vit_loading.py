@@ -13,7 +13,7 @@ from timm.data import create_transform, resolve_model_data_config
 from vlprompt.backbones import Clip, Vit, load_backbone, load_vit
 from vlprompt.data import transforms
 from vlprompt.data.transforms import Preprocess
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 
 def saved(folder: Path, **changes: object) -> Path:
@@ -69,8 +69,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         load_vit(f"local-dir:{tmp_path}")
     with pytest.raises(UsageError, match="contains its own weights"):
         load_vit(f"local-dir:{saved(tmp_path)}", "openai")
-    with pytest.raises(VlpromptError, match="does not contain the weights of this model"):
-        load_vit(f"local-dir:{saved(tmp_path, num_classes=6)}")
+    load_vit(f"local-dir:{saved(tmp_path, num_classes=6)}")  # a classifier of another size, which is not used
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(VlpromptError, match="does not contain the weights of this model"):
         load_vit(f"local-dir:{tmp_path}")
@@ -89,3 +88,20 @@ def test_test_images_are_cropped_as_in_timm() -> None:
     assert torch.allclose(transforms.test_transform(preprocess)(image, 0), wanted, atol=1e-6)
     whole = Preprocess(224, (0.5,) * 3, (0.5,) * 3)
     assert transforms.test_transform(preprocess).key != transforms.test_transform(whole).key
+
+
+def test_a_file_of_weights_has_the_preprocessing_of_the_tag_in_the_name(tmp_path: Path) -> None:
+    for architecture, tag in (("resnet18", "tv_in1k"), ("vit_tiny_patch16_224", "augreg_in21k")):
+        file = str(tmp_path / f"{architecture}.safetensors")
+        save_file(timm.create_model(architecture, num_classes=3).state_dict(), file)  # a classifier of another size
+        wanted = resolve_model_data_config(timm.create_model(f"{architecture}.{tag}"))
+        for name, pretrained in ((f"timm:{architecture}.{tag}", file), (f"timm:{architecture}", f"{tag}:{file}")):
+            vit = load_vit(name, pretrained)
+            assert vit.preprocess.crop_pct == wanted["crop_pct"]
+            assert vit.preprocess.interpolation == wanted["interpolation"]
+            assert (vit.preprocess.mean, vit.preprocess.std) == (wanted["mean"], wanted["std"])
+            assert vit.name == f"{name}/{pretrained}"
+    with pytest.warns(VlpromptWarning, match="weights of resnet18 differ in .*interpolation"):
+        load_vit("timm:resnet18", str(tmp_path / "resnet18.safetensors"))
+    with pytest.raises(UsageError, match="unknown weights of resnet18 'nothing'"):
+        load_vit("timm:resnet18.nothing", str(tmp_path / "resnet18.safetensors"))

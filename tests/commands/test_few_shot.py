@@ -66,7 +66,7 @@ def test_a_method_of_the_users_own_file_runs_and_its_prompt_opens(
         (["--backbone", "ViT-B-61"], 2, "did you mean 'ViT-B-16"),
         (["--backbone", "ViT-B-16", "--pretrained", "openia"], 2, "did you mean 'openai'"),
         (["--backbone", "ViT-B-16"], 2, "needs weights"),
-        (["--backbone", "local-dir:/nowhere"], 2, "open_clip_config.json"),
+        (["--backbone", "local-dir:/nowhere"], 2, "there is no folder"),
         (["--precision", "fp8"], 2, "unknown precision"),
         (["--augment", "much"], 2, "'cached:K'"),
         (["--shots", "0"], 2, "shots must be 1 or more"),

@@ -43,19 +43,16 @@ class PromptOptions:
         """
         from vlprompt import methods
         from vlprompt.backbones import LanguageModel, load_backbone, load_lm
+        from vlprompt.saved import description, saved_backbone
 
         given = [methods.learner_class(name) for name in self.learner]
-        kind = methods.saved_class(methods.saved_field(prompt, "method"), given, str(prompt))
+        kind = methods.saved_class(description(prompt)["method"], given, str(prompt))
         options = {"precision": self.precision, "device": self.device}
         of_texts = LanguageModel in kind.backbones
         if self.pretrained and (of_texts or not self.backbone):
             raise UsageError("--pretrained names weights of a CLIP or a ViT that --backbone names; give both.")
-        frozen: Any
-        if of_texts:
-            frozen = load_lm(self.backbone or methods.saved_field(prompt, "backbone"), **options)
-        else:
-            name, weights = (self.backbone, self.pretrained) if self.backbone else methods.backbone_of(prompt)
-            frozen = load_backbone(name, weights, **options)
+        own = (self.backbone, self.pretrained) if self.backbone else saved_backbone(prompt, of_texts=of_texts)
+        frozen: Any = load_lm(own[0], **options) if of_texts else load_backbone(*own, **options)
         return methods.load(prompt, frozen, classes, learner=given)
 
 

@@ -63,7 +63,7 @@ def test_an_interrupted_experiment_continues(
     ("change", "reason"),
     [
         ('root = "$NO_SUCH_VARIABLE/data"', "NO_SUCH_VARIABLE"),
-        ('backbone = "local-dir:$NOWHERE/lit"', "/nowhere/lit contains no open_clip_config.json"),
+        ('backbone = "local-dir:$NOWHERE/lit"', "there is no folder /nowhere/lit"),
         ('backbone = "ViT-B-61"', "did you mean 'ViT-B-16"),
     ],
 )

@@ -111,4 +111,4 @@ def test_an_experiment_on_texts_uses_a_language_model(place: Any, capsys: pytest
     assert "hard_prompt" in capsys.readouterr().out
     place.write("texts", TEXTS.replace('"tiny"', '"local-dir:nowhere"'))
     assert place.command("texts") == 0
-    assert "skipped: nowhere contains no config.json" in capsys.readouterr().out
+    assert "skipped: there is no folder nowhere" in capsys.readouterr().out
