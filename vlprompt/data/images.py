@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vlprompt.data import pixels
 from vlprompt.data.texts import Text
-from vlprompt.errors import VlpromptError, unknown, warn
+from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
@@ -155,20 +155,24 @@ class Indexed:
         part, place = self.find(item)
         try:
             return self._rgb(self.parts[part][place])
+        except UsageError as error:
+            raise BadImageError(f"image number {item} {error}") from error
         except Exception as error:  # noqa: BLE001  # data sets and decoders raise errors of any kind
             raise _bad_image(item, error) from error
 
     def _rgb(self, element: Any) -> Image.Image:
-        """The image of one element; ValueError where it holds none."""
-        if not isinstance(element, np.ndarray | Image.Image | bytes):
-            element = element[self.field] if isinstance(element, dict) else element[0]
+        """The image of one element; UsageError where it holds none."""
+        if isinstance(element, dict):
+            element = element[self.field]
+        elif isinstance(element, tuple | list):
+            element = element[0]
         if isinstance(element, bytes):
             return pixels.decode(element, shown=self.files.shown)
         if isinstance(element, np.ndarray):
             element = pixels.from_array(element)
         if not isinstance(element, Image.Image):
             kind = type(element).__name__
-            raise TypeError(f"it is a {kind}; give a data set of PIL images, without a transform")
+            raise UsageError(f"is a {kind}; give a data set of PIL images, without a transform")
         return pixels.to_rgb(element, shown=self.files.shown)
 
     def digest(self, item: Item) -> str:

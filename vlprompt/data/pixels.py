@@ -3,7 +3,7 @@
 Values with more than 8 bits are scaled by a fixed range, so that all images of a data set are scaled alike: unsigned
 16-bit integers by 65535, or by the range that a TIFF file declares (12 bits); floats by 1, 255 or 65535, and wider
 integers by 255 or 65535, whichever is the first that holds all values of the image. Only where no such range holds the
-values (negative ones, larger ones) is an image scaled by its own smallest and largest value, with a warning.
+values (negative ones, larger ones) is an image scaled by its own smallest and largest value. A warning states the range.
 """
 
 import functools
@@ -131,6 +131,11 @@ def _eight_bits(values: Array, top: int = 0) -> Array:
     if top == 0 and values.dtype.kind == "u" and values.dtype.itemsize == 2:
         top = 65535
     low, high = (0.0, float(top)) if top else _range(values)
+    advice = ""
+    if high == 65535 and values.size and np.nanmax(values) <= 4095:
+        advice = "; their values are small (12 bits?), so they are dark: convert them to the full range or to 8 bits"
+    if high != 1:  # floats in 0..1 need no explanation
+        warn(f"images with more than 8 bits are read: {low:g} becomes black, {high:g} white{advice}.")
     scaled = (values.astype(np.float64) - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
     return np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
 
@@ -144,8 +149,4 @@ def _range(values: Array) -> tuple[float, float]:
     for limit in (1.0, 255.0, 65535.0) if floats else (255.0, 65535.0):
         if -slack * limit <= low and high <= limit * (1 + slack):
             return 0.0, limit
-    warn(
-        "some images have values below 0 or above 65535; each of them is scaled by its own smallest and largest value. "
-        "To scale all images alike, convert them to 8 or 16 bits first."
-    )
     return low, high
