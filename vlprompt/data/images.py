@@ -6,7 +6,6 @@ catalogue are read as the reference loaders do it, `Image.open(path).convert("RG
 """
 
 import copy
-
 import hashlib
 import os
 import stat
@@ -23,7 +22,27 @@ from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif".split()
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+        ".heic",
+        ".heif",
+    }
 )
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
@@ -92,7 +111,7 @@ class Files:
         try:
             _need_regular(path.stat())
             return pixels.decode(path, shown=self.shown)
-        except Exception as error:  # noqa: BLE001  # decoders of damaged files raise errors of any kind
+        except Exception as error:  # decoders of damaged files raise errors of any kind
             raise _bad_image(item, error) from error
 
     def digest(self, item: Item) -> str:
@@ -157,7 +176,7 @@ class Indexed:
             return self._rgb(self.parts[part][place])
         except UsageError as error:
             raise BadImageError(f"image number {item} {error}") from error
-        except Exception as error:  # noqa: BLE001  # data sets and decoders raise errors of any kind
+        except Exception as error:  # data sets and decoders raise errors of any kind
             raise _bad_image(item, error) from error
 
     def _rgb(self, element: Any) -> Image.Image:

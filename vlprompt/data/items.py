@@ -1,8 +1,8 @@
 """Loose items for `classify`: single images and texts, or several of them, as users hold them.
 
-An image is a path, a PIL image, an encoded image (bytes or an open binary file), or an array or tensor of shape (H, W),
-(H, W, C) or (C, H, W). An array of three dimensions that has no channels, or one of four, is a batch of images. A text
-is a string or a mapping of fields to strings. Anything else that can be iterated over is a list of items: a generator,
+An image is a path, a PIL image, an encoded image (bytes or an open binary file), or an array of shape (H, W), (H, W, C) or
+(C, H, W). An array of three dimensions that has no channels, or one of four, is a batch of images. Tensors are refused:
+most are already resized and normalised. A text is a string or a mapping of fields to strings. Anything else that can be iterated over is a list of items: a generator,
 an array of strings, a column of a table.
 """
 
@@ -36,10 +36,9 @@ def as_list(items: object, *, of_texts: bool) -> list[Any]:
     alone = str | Mapping if of_texts else str | PathLike | Image | bytes | bytearray
     if isinstance(items, alone) or (not of_texts and hasattr(items, "read")):
         return [items]
-    if isinstance(items, torch.Tensor | np.ndarray) and not of_texts:
-        array = as_array(items)
-        return [array] if array.ndim > 1 and is_image_shape(array.shape) else list(np.atleast_1d(array))
-    if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | Mapping):
+    if isinstance(items, np.ndarray) and not of_texts:
+        return [items] if is_image_shape(items.shape) else list(np.atleast_1d(items))
+    if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | Mapping | torch.Tensor):
         raise UsageError(f"{_kind(items)} cannot be classified; give {TEXTS if of_texts else IMAGES}.")
     return list(items)
 
@@ -64,14 +63,13 @@ def image_item(position: int, item: object) -> Any:
         return bytes(item)
     if isinstance(item, Image):
         return item
-    if not isinstance(item, np.ndarray | torch.Tensor):
+    if not isinstance(item, np.ndarray):
         raise UsageError(f"item {position} is {_kind(item)}; give {IMAGES}.")
-    array = as_array(item)
     try:
-        from_array(array)
+        from_array(item)
     except ValueError as error:
         raise UsageError(f"item {position} is an array that is not an image: {error}.") from error
-    return array
+    return item
 
 
 def text_item(position: int, item: object, field: str) -> Text:
@@ -94,17 +92,11 @@ def text_item(position: int, item: object, field: str) -> Text:
     return Text.from_item(item, field)
 
 
-def as_array(values: Any) -> Any:
-    """An array or tensor as an array; a tensor's bfloat16, which NumPy lacks, becomes float32."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return values
-
-
 def _kind(value: object) -> str:
     """A value's type, and the value itself where it is short."""
     if value is None:
         return "None"
+    if isinstance(value, torch.Tensor):
+        return "a tensor, which may already be resized and normalised"
     shown = f" ({value!r})" if isinstance(value, int | float) else ""
     return f"of type {type(value).__name__}{shown}"

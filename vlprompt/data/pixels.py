@@ -3,7 +3,8 @@
 Values with more than 8 bits are scaled by a fixed range, so that all images of a data set are scaled alike: unsigned
 16-bit integers by 65535, or by the range that a TIFF file declares (12 bits); floats by 1, 255 or 65535, and wider
 integers by 255 or 65535, whichever is the first that holds all values of the image. Only where no such range holds the
-values (negative ones, larger ones) is an image scaled by its own smallest and largest value. A warning states the range.
+values (negative ones, larger ones) is an image scaled by its own smallest and largest value. A warning states the
+range.
 """
 
 import functools
@@ -86,7 +87,7 @@ def from_array(array: Array) -> Image.Image:
         array = array[:, :, 0]
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
-    return Image.fromarray(np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array)))
+    return Image.fromarray(np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array, plain=1)))
 
 
 def is_image_shape(shape: tuple[int, ...]) -> bool:
@@ -110,7 +111,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 where there is none or where the EXIF data are damaged."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # noqa: BLE001  # damaged EXIF does not damage the pixels
+    except Exception:  # damaged EXIF does not damage the pixels
         return 1
 
 
@@ -126,18 +127,24 @@ def _declared(image: Image.Image) -> int:
     return 0
 
 
-def _eight_bits(values: Array, top: int = 0) -> Array:
-    """Numbers scaled to uint8 by `top`, or by the range of their type; NaN becomes black."""
+def _eight_bits(values: Array, top: int = 0, *, plain: float = 0.0) -> Array:
+    """Numbers scaled to uint8 by `top`, or by the range of their type; NaN becomes black.
+
+    Args:
+        values: Integers or floats.
+        top: The value that becomes white, where it is declared.
+        plain: The white value that needs no warning.
+    """
     if top == 0 and values.dtype.kind == "u" and values.dtype.itemsize == 2:
         top = 65535
     low, high = (0.0, float(top)) if top else _range(values)
-    advice = ""
-    if high == 65535 and values.size and np.nanmax(values) <= 4095:
-        advice = "; their values are small (12 bits?), so they are dark: convert them to the full range or to 8 bits"
-    if high != 1:  # floats in 0..1 need no explanation
-        warn(f"images with more than 8 bits are read: {low:g} becomes black, {high:g} white{advice}.")
+    if high != plain:
+        small = high == 65535 and values.size and np.nanmax(values) <= 4095
+        advice = "; some have small values (12 bits?) and are dark, convert them to their full range" if small else ""
+        warn(f"images with more than 8 bits are scaled: {low:g} becomes black, {high:g} white{advice}.")
     scaled = (values.astype(np.float64) - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
-    return np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
+    bounded: Array = np.rint(np.nan_to_num(scaled, nan=0.0).clip(0, 255)).astype(np.uint8)
+    return bounded
 
 
 def _range(values: Array) -> tuple[float, float]:

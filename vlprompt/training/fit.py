@@ -13,12 +13,13 @@ from vlprompt.data import feed
 from vlprompt.data.batches import Batches
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import out_of_memory
+from vlprompt.errors import UsageError, out_of_memory
 from vlprompt.learner import PromptLearner
 from vlprompt.randomness import random_state
 from vlprompt.training.callbacks import Callback
 from vlprompt.training.config import TrainConfig
 from vlprompt.training.distributed import SINGLE, Processes
+from vlprompt.training.evaluate import check_arguments
 from vlprompt.training.resume import Run, TrainReport
 
 
@@ -51,10 +52,15 @@ def fit(
         processes: The processes that train this learner together, all of them with the same arguments.
 
     Raises:
-        UsageError: Several processes, and a learner whose batches cannot be shared.
+        UsageError: An argument has another type; or several processes, and a learner whose batches cannot be shared.
         VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
     """
     began = time.perf_counter()
+    check_arguments("fit", learner, data)
+    if not isinstance(config, TrainConfig):
+        raise UsageError(
+            f"fit: config is a {type(config).__name__}; give a vp.TrainConfig, as vp.TrainConfig(epochs=50)."
+        )
     processes.check(learner)
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
