@@ -98,6 +98,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch: pytest
         pixels.decode(file.getvalue(), shown=True)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_exif_does_not_matter() -> None:
     file = io.BytesIO()
     Image.new("RGB", (6, 4)).save(file, "jpeg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")

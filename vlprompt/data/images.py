@@ -22,27 +22,8 @@ from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 IMAGE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-        ".heic",
-        ".heif",
-    }
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff", ".jp2"]
+    + [".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"]
 )
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text

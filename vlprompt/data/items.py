@@ -1,9 +1,9 @@
 """Loose items for `classify`: single images and texts, or several of them, as users hold them.
 
-An image is a path, a PIL image, an encoded image (bytes or an open binary file), or an array of shape (H, W), (H, W, C) or
-(C, H, W). An array of three dimensions that has no channels, or one of four, is a batch of images. Tensors are refused:
-most are already resized and normalised. A text is a string or a mapping of fields to strings. Anything else that can be iterated over is a list of items: a generator,
-an array of strings, a column of a table.
+An image is a path, a PIL image, an encoded image (bytes or an open binary file), or an array of shape (H, W), (H, W, C)
+or (C, H, W). An array of three dimensions that has no channels, or one of four, is a batch of images. Tensors are
+refused: most are already resized and normalised. A text is a string or a mapping of fields to strings. Anything else
+that can be iterated over is a list of items: a generator, an array of strings, a column of a table.
 """
 
 from collections.abc import Iterable, Mapping

@@ -46,7 +46,7 @@ class PixelCache:
         return next(self._readers)
 
     def content(self, images: Images, item: Item) -> str:
-        """What identifies an item's pixels: its stamp and how it is read; for an image in memory, its data set and number.
+        """What identifies an item's pixels: its stamp and how it is read; in memory, the data set and the number.
 
         Raises:
             BadImageError: There is no such file.

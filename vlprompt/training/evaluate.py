@@ -69,7 +69,8 @@ def evaluate(
         workers: Processes that decode images.
 
     Raises:
-        UsageError: An argument has another type, the task has no test images, or a class that the learner does not know.
+        UsageError: An argument has another type; the task has no test images, or a class that the learner does not
+            know.
         VlpromptError: Memory runs out.
     """
     began = time.perf_counter()

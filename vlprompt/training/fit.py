@@ -58,9 +58,7 @@ def fit(
     began = time.perf_counter()
     check_arguments("fit", learner, data)
     if not isinstance(config, TrainConfig):
-        raise UsageError(
-            f"fit: config is a {type(config).__name__}; give a vp.TrainConfig, as vp.TrainConfig(epochs=50)."
-        )
+        raise UsageError(f"fit: config is a {type(config).__name__}; give a TrainConfig, as vp.TrainConfig(epochs=50).")
     processes.check(learner)
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
