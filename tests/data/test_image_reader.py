@@ -235,9 +235,7 @@ def test_a_task_without_its_unreadable_images(tmp_path: Path, draw_image: Draw) 
     damaged = [task.train[0].item, task.test[0].item]
     for path in damaged:
         Path(str(path)).write_bytes(b"")
-    with pytest.warns(
-        VlpromptWarning, match=r"^2 of 20 images cannot be read and are left out; the first: cannot read"
-    ):
+    with pytest.warns(VlpromptWarning, match="^2 of 20 images cannot be read and are left out; the first: "):
         rest = readable(task)
     assert (rest.train, rest.val, rest.test) == (task.train[1:], task.val, task.test[1:])
     for example in task.train + task.val + task.test:

@@ -21,9 +21,9 @@ from vlprompt.data import pixels
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
+USUAL_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff", ".jp2"]
-    + [".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"]
+    USUAL_SUFFIXES | {".jpe", ".jfif", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"}
 )
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
