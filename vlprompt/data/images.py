@@ -21,10 +21,8 @@ from vlprompt.data import pixels
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
-USUAL_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-IMAGE_SUFFIXES = frozenset(
-    USUAL_SUFFIXES | {".jpe", ".jfif", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"}
-)
+USUAL = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGE_SUFFIXES = frozenset(USUAL | {".jpe", ".jfif", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"})
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
 

@@ -66,7 +66,10 @@ def to_rgb(image: Image.Image, *, shown: bool) -> Image.Image:
     else:
         rgb = image.convert("RGB")
     turn = UPRIGHT.get(_orientation(image)) if shown else None
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+        rgb.info = {}  # or its EXIF would turn it again
+    return rgb
 
 
 def from_array(array: Array) -> Image.Image:
