@@ -70,7 +70,7 @@ def test_bad_images_do_not_hide_the_answers_for_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ["--task", str(twelve_digits), "--out", str(tmp_path), "--seeds", "1", *quick]
-    cli.main(["few-shot", *options, "--shots", "1", "--learners", "zero_shot"])
+    cli.main(["few-shot", *options, "--shots", "1", "--learners", "coop"])
     (prompt,) = (tmp_path / "prompts" / "few_shot" / "photos").iterdir()
     first, last = sorted(map(str, twelve_digits.rglob("*.png")))[:2]
     (tmp_path / "empty.jpg").touch()
