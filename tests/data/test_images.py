@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from vlprompt.data.images import BadImageError, BadImages, Files, Indexed, as_stored, is_image_name
@@ -165,7 +166,13 @@ def test_indexed_digest_depends_on_the_shape() -> None:
     assert images.digest(0) != images.digest(1)
 
 
-def test_indexed_refuses_tensors_and_reports_damaged_images() -> None:
+def test_indexed_takes_tensors_of_integers() -> None:
+    pixels = torch.randint(256, (3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for element in ((pixels, 0), {"image": pixels.permute(1, 2, 0)}, (pixels.long(),)):
+        assert np.array_equal(np.asarray(Indexed([element]).open(0)), pixels.permute(1, 2, 0).numpy())
+
+
+def test_indexed_refuses_tensors_of_floats_and_reports_damaged_images() -> None:
     class Broken(list[object]):
         def __getitem__(self, position: object) -> object:
             raise OSError("image file is truncated")

@@ -30,7 +30,7 @@ COLOUR = np.stack([GREY, GREY[::-1], GREY.T], axis=2)
 )
 def test_deep_images_keep_their_contents(tmp_path: Path, name: str, values: Any) -> None:
     Image.fromarray(values).save(tmp_path / name)
-    with pytest.warns(VlpromptWarning, match="becomes black"):
+    with pytest.warns(VlpromptWarning, match="becomes black|smallest and largest"):
         image = pixels.decode(tmp_path / name, shown=True)
     assert image.mode == "RGB"
     assert np.abs(np.asarray(image.convert("L")).astype(int) - GREY).max() == 0
@@ -82,6 +82,24 @@ def test_wide_arrays_are_scaled(array: Any) -> None:
 def test_other_arrays_are_refused(array: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pixels.from_array(array)
+
+
+def test_images_with_ranges_of_their_own_give_one_warning() -> None:
+    messages = set()
+    for shift in (-7, -9, -11):
+        image = Image.fromarray(np.arange(12, dtype=np.int32).reshape(3, 4) + shift)
+        with pytest.warns(VlpromptWarning, match="each by its own smallest") as caught:
+            pixels.to_rgb(image, shown=True)
+        messages.add(str(caught[0].message))
+    assert len(messages) == 1
+
+
+def test_a_declared_range_that_is_too_small_clips_nothing(tmp_path: Path) -> None:
+    values = np.array([[0, 30000], [60000, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    with pytest.warns(VlpromptWarning, match="65535 white"):
+        opened = np.asarray(pixels.decode(tmp_path / "a.tif", shown=True))
+    assert opened[..., 0].tolist() == [[0, 117], [233, 255]]
 
 
 def test_values_that_are_not_numbers_become_black() -> None:

@@ -13,6 +13,7 @@ from vlprompt.data.images import BadImageError, BadImages, Example, Images
 from vlprompt.data.pixel_cache import PixelCache, shared_cache
 from vlprompt.data.splits import SPLITS
 from vlprompt.data.task import Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.randomness import mixed
@@ -20,6 +21,8 @@ from vlprompt.randomness import mixed
 
 def readable(task: Task) -> Task:
     """The task without the images that cannot be read, with one warning; every image is decoded once for it.
+
+    A task of texts is returned as it is.
 
     Raises:
         VlpromptError: No image can be read.
@@ -35,6 +38,8 @@ def readable(task: Task) -> Task:
 
 def _opens(task: Task, example: Example, bad: BadImages) -> bool:
     """Whether an example's image can be decoded; adds it to the bad ones otherwise."""
+    if isinstance(example.item, Text):
+        return True
     try:
         task.images.open(example.item)
     except BadImageError as error:

@@ -16,13 +16,16 @@ from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from vlprompt.data import pixels
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
 USUAL = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-IMAGE_SUFFIXES = frozenset(USUAL | {".jpe", ".jfif", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"})
+IMAGE_SUFFIXES = frozenset(
+    USUAL | {".jpe", ".jfif", ".mpo", ".apng", ".ico", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"}
+)
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
 
@@ -127,7 +130,7 @@ class Indexed:
     """Images by number, of torchvision data sets, Hugging Face data sets, lists or arrays; a path is opened as a file.
 
     Numbers count through all parts in order. An element is an image, (image, ...) or {"image": image, ...}; an image is
-    a PIL image, an encoded image as bytes, or an array that `pixels.from_array` reads.
+    a PIL image, an encoded image as bytes, or an array or a tensor of integers that `pixels.from_array` reads.
     """
 
     def __init__(
@@ -166,6 +169,8 @@ class Indexed:
             element = element[0]
         if isinstance(element, bytes):
             return pixels.decode(element, shown=self.files.shown)
+        if isinstance(element, Tensor) and not element.is_floating_point():
+            element = element.cpu().numpy()
         if isinstance(element, np.ndarray):
             element = pixels.from_array(element)
         if not isinstance(element, Image.Image):

@@ -19,7 +19,7 @@ from PIL import Image
 from vlprompt.errors import warn
 
 # Formats whose decoder runs inside Pillow. EPS, for instance, would start ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "ICO", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 MAX_PIXELS = 128 * 2**20  # 0.5 GB as RGB in Pillow
 ORIENTATION = 0x0112  # EXIF
 UPRIGHT = {
@@ -32,6 +32,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 BITS_PER_SAMPLE, MAX_SAMPLE = 258, 281  # TIFF
+LIMITS = (1.0, 255.0, 65535.0)  # the first that holds all values becomes white; the first one for floats only
 CHANNELS = (1, 3, 4)
 Array = np.ndarray[Any, Any]
 
@@ -90,7 +91,9 @@ def from_array(array: Array) -> Image.Image:
         array = array[:, :, 0]
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
-    return Image.fromarray(np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array, plain=1)))
+    return Image.fromarray(
+        np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array, plain=LIMITS[:2]))
+    )
 
 
 def is_image_shape(shape: tuple[int, ...]) -> bool:
@@ -130,18 +133,21 @@ def _declared(image: Image.Image) -> int:
     return 0
 
 
-def _eight_bits(values: Array, top: int = 0, *, plain: float = 0.0) -> Array:
+def _eight_bits(values: Array, top: int = 0, *, plain: tuple[float, ...] = ()) -> Array:
     """Numbers scaled to uint8 by `top`, or by the range of their type; NaN becomes black.
 
     Args:
         values: Integers or floats.
         top: The value that becomes white, where it is declared.
-        plain: The white value that needs no warning.
+        plain: White values that need no warning.
     """
-    if top == 0 and values.dtype.kind == "u" and values.dtype.itemsize == 2:
+    deep = values.dtype.kind == "u" and values.dtype.itemsize == 2
+    if deep and not 0 < values.max(initial=0) <= top:  # nothing is declared, or less than there is
         top = 65535
     low, high = (0.0, float(top)) if top else _range(values)
-    if high != plain:
+    if low or high not in (*LIMITS, top):  # without the numbers, since each image has others
+        warn("images with values outside the usual ranges are scaled, each by its own smallest and largest value.")
+    elif high not in plain:
         small = high == 65535 and values.size and np.nanmax(values) <= 4095
         advice = "; some have small values (12 bits?) and are dark, convert them to their full range" if small else ""
         warn(f"images with more than 8 bits are scaled: {low:g} becomes black, {high:g} white{advice}.")
@@ -156,7 +162,7 @@ def _range(values: Array) -> tuple[float, float]:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     floats = values.dtype.kind == "f"
     slack = 0.001 if floats else 0.0  # resizing can overshoot a little
-    for limit in (1.0, 255.0, 65535.0) if floats else (255.0, 65535.0):
+    for limit in LIMITS if floats else LIMITS[1:]:
         if -slack * limit <= low and high <= limit * (1 + slack):
             return 0.0, limit
     return low, high
