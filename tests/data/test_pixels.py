@@ -94,6 +94,12 @@ def test_images_with_ranges_of_their_own_give_one_warning() -> None:
     assert len(messages) == 1
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"no pixels: {size[0]} x {size[1]}"):
+        pixels.to_rgb(Image.new("RGB", size), shown=True)
+
+
 def test_a_declared_range_that_is_too_small_clips_nothing(tmp_path: Path) -> None:
     values = np.array([[0, 30000], [60000, 65535]], np.uint16)
     Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={281: 4095})

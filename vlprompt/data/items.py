@@ -47,7 +47,8 @@ def as_list(items: object, *, of_texts: bool) -> list[Any]:
     if hasattr(items, "columns"):
         raise UsageError("a table cannot be classified; give the column that holds the items, as table['path'].")
     if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | Mapping | torch.Tensor):
-        raise UsageError(f"{_kind(items)} cannot be classified; give {TEXTS if of_texts else IMAGES}.")
+        allowed = TEXTS if of_texts else IMAGES
+        raise UsageError(f"the argument is {_kind(items)}, which cannot be classified; give {allowed}.")
     return list(items)
 
 

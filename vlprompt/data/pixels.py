@@ -58,7 +58,12 @@ def to_rgb(image: Image.Image, *, shown: bool) -> Image.Image:
         image: Any PIL image.
         shown: As an image viewer shows it: turned as EXIF states, transparent parts on white. False: as it is stored,
             without its alpha channel, which is what `convert("RGB")` of the reference loaders gives.
+
+    Raises:
+        ValueError: The image has no pixels.
     """
+    if 0 in image.size:
+        raise ValueError(f"it has no pixels: {image.width} x {image.height}")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         rgb = Image.fromarray(_eight_bits(np.asarray(image), _declared(image))).convert("RGB")
     elif shown and image.has_transparency_data:
