@@ -11,7 +11,7 @@ import vlprompt as vp
 from vlprompt import methods
 from vlprompt.errors import UsageError, VlpromptError
 
-SOURCE = '''
+SOURCE = """
 from dataclasses import dataclass
 import torch
 import vlprompt as vp
@@ -34,7 +34,7 @@ class NotALearner:
     pass
 
 VARIANTS = {"wide": vp.Variant(MineConfig(width=9), vp.TrainConfig(epochs=2), "nowhere")}
-'''
+"""
 
 
 @pytest.fixture(scope="module")

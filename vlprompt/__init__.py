@@ -30,6 +30,7 @@ _PLACES = {
     "load_lm": "backbones.lm_loading",
     "load_task": "data.catalog",
     "load_vit": "backbones.vit_loading",
+    "readable": "data.image_reader",
 }
 _PACKAGES = ("cloze", "learners", "testing")
 

@@ -179,13 +179,15 @@ class PromptLearner(nn.Module, abc.ABC, Generic[B, C]):
                 tensor.copy_(tensors[name])
 
     @fast_matmul()
-    def classify(self, items: Sequence[Any], *, batch_size: int = 32) -> list[Prediction]:
-        """Classify images (paths or PIL images) or texts (strings, or mappings of fields).
+    def classify(self, items: Any, *, batch_size: int = 32) -> list[Prediction]:
+        """Classify images (paths, PIL images, arrays, ...) or texts; one item alone gives a list of one answer.
+
+        `vlprompt.data.items` describes what is accepted.
 
         A method that learns from the stream of test images continues from earlier calls, until its `reset()`.
 
         Raises:
-            VlpromptError: A file is missing or is not an image.
+            VlpromptError: A file is missing or is not an image; or an item is of another type.
         """
         self.eval()
         data = feed.item_batches(self.needs, self.backbone, items, batch_size=batch_size)

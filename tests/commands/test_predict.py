@@ -61,3 +61,23 @@ def test_it_adapts_to_the_users_images(
 
 def test_a_missing_prompt_is_one_line(fails: Callable[..., str]) -> None:
     assert "/nowhere/prompt" in fails(["predict", "/nowhere/prompt", "a.png"], 1)
+
+
+def test_bad_images_do_not_hide_the_answers_for_the_others(
+    tmp_path: Path,
+    twelve_digits: Path,
+    quick: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--task", str(twelve_digits), "--out", str(tmp_path), "--seeds", "1", *quick]
+    cli.main(["few-shot", *options, "--shots", "1", "--learners", "coop"])
+    (prompt,) = (tmp_path / "prompts" / "few_shot" / "photos").iterdir()
+    first, last = sorted(map(str, twelve_digits.rglob("*.png")))[:2]
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["predict", str(prompt), first, str(tmp_path / "empty.jpg"), str(tmp_path), last])
+    shown = capsys.readouterr()
+    assert stop.value.code == 1
+    assert "empty.jpg: not an image" in shown.err
+    assert "2 images cannot be read" in shown.err
+    assert [line.split(": ")[0] for line in shown.out.splitlines()[-2:]] == [first, last]

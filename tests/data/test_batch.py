@@ -33,6 +33,14 @@ def test_texts_have_no_labels_and_keep_their_texts_when_moved() -> None:
     assert texts_of(batch.to("cpu")) == (Text.of(claim="a"), Text.of(claim="b"))
 
 
+def test_one_text_is_a_batch_of_one_and_other_items_are_refused() -> None:
+    assert texts_of(Batch.of_texts("a film")) == (Text.of(text="a film"),)
+    assert len(Batch.of_texts(name for name in ("a", "b"))) == 2
+    for items in ([None], ["a", 3], [{"text": None}], None):
+        with pytest.raises(UsageError, match=r"give|a field is a string"):
+            Batch.of_texts(items)
+
+
 def test_a_part_has_some_rows_of_every_field() -> None:
     other = Batch.of_texts(["x"])
     texts = (Text.of(text="a"), Text.of(text="b"), Text.of(text="c"))

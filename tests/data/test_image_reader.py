@@ -19,8 +19,10 @@ from torch import Tensor
 from vlprompt.data import transforms
 from vlprompt.data.batch import Batch, images_of
 from vlprompt.data.batches import image_batches
+from vlprompt.data.image_reader import readable
 from vlprompt.data.images import BadImageError, Example, Files, Item
 from vlprompt.data.pixel_cache import PixelCache
+from vlprompt.data.task import Task
 from vlprompt.data.transforms import Transform
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
@@ -222,3 +224,22 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_task_without_its_unreadable_images(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{number}.png")
+    task = Task.from_folder(tmp_path)
+    assert readable(task) is task
+    damaged = [task.train[0].item, task.test[0].item]
+    for path in damaged:
+        Path(str(path)).write_bytes(b"")
+    with pytest.warns(VlpromptWarning, match="^2 of 20 images cannot be read and are left out; the first: "):
+        rest = readable(task)
+    assert (rest.train, rest.val, rest.test) == (task.train[1:], task.val, task.test[1:])
+    for example in task.train + task.val + task.test:
+        Path(str(example.item)).unlink()
+    with pytest.raises(VlpromptError, match="no image can be read"):
+        readable(task)

@@ -1,18 +1,22 @@
 import hashlib
 import os
 import pickle
+import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
-from vlprompt.data.images import BadImageError, BadImages, Files, Indexed, is_image_name
+from vlprompt.data.images import BadImageError, BadImages, Files, Indexed, as_stored, is_image_name
 from vlprompt.errors import VlpromptWarning
 
 from .conftest import Draw
 
 
+@pytest.mark.filterwarnings("ignore:images with more than 8 bits")
 def test_opens_every_mode_as_rgb(tmp_path: Path) -> None:
     for mode in ("L", "P", "1", "RGBA", "CMYK", "I;16", "LA"):
         file = tmp_path / f"{mode[:1]}{len(mode)}.tif"
@@ -21,11 +25,77 @@ def test_opens_every_mode_as_rgb(tmp_path: Path) -> None:
         assert (image.mode, image.size) == ("RGB", (3, 2))
 
 
-def test_ignores_the_orientation_of_exif(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_orientation_is_applied_unless_images_are_read_as_stored(
+    tmp_path: Path, draw_image: Draw, orientation: int, suffix: str
+) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees
-    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    assert Files().open(tmp_path / "turned.jpg").size == (30, 20)
+    exif[0x0112] = orientation
+    file = tmp_path / f"turned.{suffix}"
+    Image.open(draw_image(tmp_path / "a.png", size=(30, 20))).save(file, exif=exif)
+    with Image.open(file) as image:
+        shown, stored = ImageOps.exif_transpose(image).convert("RGB"), image.convert("RGB")
+    turned = Files().open(file)
+    assert (turned.size, turned.tobytes()) == (shown.size, shown.tobytes())
+    assert Indexed([turned]).open(0).tobytes() == shown.tobytes(), "it is not turned twice"
+    assert as_stored(Files(tmp_path)) == Files(tmp_path, shown=False)
+    for images in (as_stored(Files()), as_stored(Indexed([0]))):
+        assert images.open(file).tobytes() == stored.tobytes()
+    assert Files().reading != as_stored(Files()).reading == ""
+
+
+def test_transparent_parts_are_white_where_images_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([200, 0, 0])
+    palette.save(file, transparency=0)
+    assert Files().open(file).getpixel((0, 0)) == (255, 255, 255)
+    assert Files(shown=False).open(file).getpixel((0, 0)) == (200, 0, 0)
+    assert Indexed([Image.new("LA", (4, 4), (9, 0))]).open(0).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("head", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", b"8BPS\0\1"])
+def test_formats_that_are_not_allowed_are_refused(tmp_path: Path, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    (tmp_path / "cat.jpg").write_bytes(head)
+    with pytest.raises(BadImageError, match=r"cat.jpg: not an image, or of a format"):
+        Files().open(tmp_path / "cat.jpg")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, TypeError, MemoryError, struct.error, IndexError])
+def test_any_error_of_a_decoder_is_a_bad_image(
+    tmp_path: Path, draw_image: Draw, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error("broken\nsecond line")
+
+    file = draw_image(tmp_path / "a.png")
+    monkeypatch.setattr("vlprompt.data.pixels.to_rgb", fails)
+    with pytest.raises(BadImageError, match=r"a.png: broken$"):
+        Files().open(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFO")
+def test_special_files_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    kinds = {tmp_path / "fifo.png": "a FIFO", Path("/dev/zero"): "a device", tmp_path / "folder.png": "a folder"}
+    for path, kind in kinds.items():
+        for read in (Files().open, Files().digest, Files().stamp):
+            with pytest.raises(BadImageError, match=f"{path.name}: it is .*{kind}"):
+                read(path)
+
+
+def test_stamp_changes_when_size_and_time_do_not(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.bmp", tmp_path / "b.bmp"
+    for path, colour in ((file, "red"), (other, "blue")):
+        Image.new("RGB", (4, 4), colour).save(path)
+        os.utime(path, ns=(1, 1))
+    before = Files().stamp(file)
+    other.replace(file)
+    assert file.stat().st_mtime_ns == 1
+    assert Files().stamp(file) != before
 
 
 def test_names_the_file_that_is_truncated(tmp_path: Path, draw_image: Draw) -> None:
@@ -96,7 +166,13 @@ def test_indexed_digest_depends_on_the_shape() -> None:
     assert images.digest(0) != images.digest(1)
 
 
-def test_indexed_refuses_tensors_and_reports_damaged_images() -> None:
+def test_indexed_takes_tensors_of_integers() -> None:
+    pixels = torch.randint(256, (3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for element in ((pixels, 0), {"image": pixels.permute(1, 2, 0)}, (pixels.long(),)):
+        assert np.array_equal(np.asarray(Indexed([element]).open(0)), pixels.permute(1, 2, 0).numpy())
+
+
+def test_indexed_refuses_tensors_of_floats_and_reports_damaged_images() -> None:
     class Broken(list[object]):
         def __getitem__(self, position: object) -> object:
             raise OSError("image file is truncated")
@@ -107,7 +183,10 @@ def test_indexed_refuses_tensors_and_reports_damaged_images() -> None:
         Indexed(Broken([1])).open(0)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "b.Png", "c.bmp", "d.webp", "e.gif", "f.tif", "g.ppm", "h.PGM"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.jpg", "a.JPEG", "b.Png", "c.bmp", "d.webp", "e.gif", "f.tif", "g.ppm", "h.PGM", "i.jfif", "j.JPE", "k.avif"],
+)
 def test_images_are_recognised_by_suffix(name: str) -> None:
     assert is_image_name(name)
 

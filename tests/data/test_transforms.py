@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as tv
+import torchvision.transforms.functional as tvf
 from PIL import Image
 
 from vlprompt.data import transforms
@@ -97,3 +98,18 @@ def test_survives_json_and_stays_hashable() -> None:
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(CLIP, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(4, 40_000), (40_000, 3), (1, 200_000)])
+def test_long_strips_are_cropped_before_they_are_resized(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    resize = tvf.resize
+    monkeypatch.setattr(tvf, "resize", lambda image, *rest: sizes.append(image.size) or resize(image, *rest))
+    pixels = transforms.test_transform(transforms.Preprocess(32, (0, 0, 0), (1, 1, 1))).pixels(
+        Image.new("RGB", size, (9, 8, 7))
+    )
+    assert pixels.shape == (3, 32, 32)
+    assert (torch.tensor([9, 8, 7], dtype=torch.uint8) == pixels.flatten(1).T).all()
+    assert max(sizes[0]) <= 32 * min(size)

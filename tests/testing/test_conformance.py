@@ -69,9 +69,7 @@ def test_every_method_passes(method: str, check: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("method", OURS)
-def test_bfloat16(
-    method: str, case: Case, make_backbone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bfloat16(method: str, case: Case, make_backbone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlprompt.testing.checks._in_bfloat16", lambda _: make_backbone(method, "bf16"))
     CHECKS["bfloat16"](case)
 
@@ -97,9 +95,7 @@ def test_every_published_setting_comes_back_from_plain_values(method: str) -> No
 
 
 @pytest.mark.parametrize("method", OURS)
-def test_a_prompt_of_another_backbone_is_refused(
-    method: str, case: Case, make_backbone: Callable[..., Any]
-) -> None:
+def test_a_prompt_of_another_backbone_is_refused(method: str, case: Case, make_backbone: Callable[..., Any]) -> None:
     case.trained(epochs=1).save(case.folder)
     assert case.backbone.fingerprint in (case.folder / "prompt.json").read_text()
     other = make_backbone(method)

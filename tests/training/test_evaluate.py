@@ -8,7 +8,7 @@ import torch
 
 import vlprompt as vp
 from vlprompt.data.features import FeatureStore
-from vlprompt.errors import VlpromptError
+from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.learners import ZeroShot
 
 
@@ -54,3 +54,15 @@ def test_no_memory_is_one_line(
 def test_the_learners_time_is_part_of_the_whole(learner: ZeroShot, task: vp.Task, tmp_path: Path) -> None:
     scores = vp.evaluate(learner, task, store=FeatureStore(tmp_path))
     assert 0 < scores.predict_seconds < scores.seconds
+
+
+@pytest.mark.parametrize("given", [(), ["a.png"], "photos", None, torch.zeros(2, 3)])
+def test_other_data_than_a_task_is_refused(learner: ZeroShot, task: vp.Task, given: object) -> None:
+    with pytest.raises(UsageError, match=f"evaluate: the second argument is a {type(given).__name__}; give a task"):
+        vp.evaluate(learner, given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="fit: the second argument is a"):
+        vp.fit(learner, given, vp.TrainConfig())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="evaluate: the first argument is a Task; give a learner"):
+        vp.evaluate(task, learner)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="fit: config is a dict"):
+        vp.fit(learner, task, {})  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ Torch is imported inside functions only, so that `vlprompt COMMAND --help` is fa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -106,6 +106,7 @@ class RunOptions(BaseOptions):
         template: A sentence around the class name, as "a photo of a {}.", instead of the data set's own.
         augment: How training images vary, instead of what the method's recipe says: paper, none or cached:K.
         workers: Processes that decode images.
+        on_bad_image: What to do with an image that cannot be read: stop (error), or leave it out (skip).
     """
 
     task: str = "digits"
@@ -113,6 +114,7 @@ class RunOptions(BaseOptions):
     template: str = ""
     augment: str = ""
     workers: int = 0
+    on_bad_image: Literal["error", "skip"] = "error"
 
     def open_task(self, *, domains: bool = False) -> "Task":
         """Read the data.
@@ -121,8 +123,10 @@ class RunOptions(BaseOptions):
             domains: Read a task of several domains; a folder then has one folder per domain.
         """
         from vlprompt.data import catalog
+        from vlprompt.data.image_reader import readable
 
         task = (catalog.open_domains if domains else catalog.open_task)(self.task, self.root)
+        task = readable(task) if self.on_bad_image == "skip" else task
         return replace(task, templates=(self.template,)) if self.template else task
 
     def training(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The command `vlprompt predict`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from vlprompt.commands.output import as_json
 from vlprompt.commands.prompts import PromptRun
 from vlprompt.config import by_owner
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptError
 
 
 def run(
@@ -32,6 +32,9 @@ def run(
         adapt: A method that adapts to each image: mta, zero, tda:tda-paper-shift, ... On a trained prompt, one that can
             wrap it: tpt.
         set: Changed settings of that method, as mta.views=32.
+
+    Raises:
+        VlpromptError: Images cannot be read; the others are classified first.
     """
     from vlprompt import methods
     from vlprompt.experiments.spec import parse_specs
@@ -47,12 +50,31 @@ def run(
             raise UsageError(f"--adapt {adapt}: the prompt in {prompt} is what is adapted; give {spec.method} alone.")
         learner = methods.wrap(spec.kind, learner, spec.config)
     of_texts = learner.needs.input.of_texts
+    bad = {} if of_texts else _unreadable(items)
+    items = tuple(item for item in items if item not in bad)
     given: list[Any] = [_text(item) for item in items] if of_texts else list(items)
     for item, answer in zip(items, learner.classify(given), strict=True):
         if options.json:
             print(as_json({"text" if of_texts else "image": item, **asdict(answer)}))
         else:
             print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
+    if bad:
+        more = f" ({len(bad)} images cannot be read; this is the first)" if len(bad) > 1 else ""
+        raise VlpromptError(next(iter(bad.values())) + more)
+
+
+def _unreadable(items: Sequence[str]) -> dict[str, str]:
+    """The images that cannot be read, and why: they must not hide the answers for the others."""
+    from vlprompt.data.images import BadImageError, Files
+    from vlprompt.data.items import image_item
+
+    bad = {}
+    for position, item in enumerate(items):
+        try:
+            Files().open(image_item(position, item))
+        except BadImageError as error:
+            bad[item] = str(error)
+    return bad
 
 
 def _text(given: str) -> str | Mapping[str, str]:

@@ -1,12 +1,12 @@
 """A batch: some examples of one split, as images, as features of a frozen encoder, or as texts."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from vlprompt.data.items import as_list, text_item
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError
 
@@ -41,10 +41,19 @@ class Batch:
         return len(self.labels)
 
     @classmethod
-    def of_texts(cls, items: Sequence[Mapping[str, str] | str], field: str = "text") -> "Batch":
-        """An unlabelled batch of texts, each a mapping of fields or a string that is the only field."""
-        index = torch.arange(len(items))
-        return cls(torch.full_like(index, -1), index, texts=tuple(Text.from_item(item, field) for item in items))
+    def of_texts(cls, items: Any, field: str = "text") -> "Batch":
+        """An unlabelled batch of texts.
+
+        Args:
+            items: One text or several, each a mapping of fields or a string that is the only field.
+            field: The field's name for a string.
+
+        Raises:
+            UsageError: An item is not a text.
+        """
+        texts = tuple(text_item(place, item, field) for place, item in enumerate(as_list(items, of_texts=True)))
+        index = torch.arange(len(texts))
+        return cls(torch.full_like(index, -1), index, texts=texts)
 
     def part(self, rows: Tensor) -> "Batch":
         """The examples in the given rows (n,); the unlabelled batch is not changed."""

@@ -4,11 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlprompt.data import descriptors
 from vlprompt.data.descriptors import Descriptor, describe, names
+from vlprompt.data.images import as_stored
 from vlprompt.data.readers import (
     ag_news,
     aircraft,
@@ -75,6 +77,7 @@ def load_task(name: str, root: Path | str = "") -> Task:
     descriptor = describe(name)
     with _hint(descriptor):
         listing = READERS[descriptor.reader](descriptor, _place(descriptor, _root(root)))
+    listing = replace(listing, images=as_stored(listing.images))  # published results are of images read so
     words = descriptor.words or (tuple((each,) for each in listing.classes) if descriptor.kind == "texts" else ())
     published = {"metric": descriptor.metric, "dataset": name, "augment": descriptor.augment}
     task = Task.from_listing(listing, name, descriptor.templates, words=words, **published)

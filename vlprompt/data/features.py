@@ -93,7 +93,8 @@ class FeatureStore:
         bad = BadImages(on_bad_image, len(examples))
         digests = self._digests(images, examples, bad)
         jobs = [(i, mixed(seed, each) if transform.random else 0) for i, each in enumerate(digests) if each]
-        keys = {i: _key(encoder, transform.key, digests[i], own) for i, own in jobs}
+        layout = " ".join(filter(None, (transform.key, images.reading)))  # pixels depend on both
+        keys = {i: _key(encoder, layout, digests[i], own) for i, own in jobs}
         rows = self._rows.read(wanted := sorted(set(keys.values())))
         if len(rows) < len(wanted):
             with self._rows.alone(wanted):  # another process may be computing the same features: wait for it
@@ -165,6 +166,7 @@ class FeatureStore:
         """Content digest of each example, "" for a bad one; files that have not changed are not read again."""
 
         def attempt(position: int, read: Callable[[Item], str]) -> str:
+            """What `read` gives for an example, "" for a bad one."""
             try:
                 return read(examples[position].item)
             except BadImageError as error:

@@ -4,14 +4,12 @@
 feature store wherever they do not change from epoch to epoch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from vlprompt.data.batches import (
@@ -26,6 +24,7 @@ from vlprompt.data.batches import (
 )
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import Example, Images, Indexed
+from vlprompt.data.items import as_list, image_item, text_item
 from vlprompt.data.needs import BatchSettings, Input, Needs, Source
 from vlprompt.data.pixel_cache import PixelCache
 from vlprompt.data.task import Task
@@ -125,25 +124,27 @@ def test_batches(
     return _batches(needs, split, batch_size or test_batch_size(needs))
 
 
-def item_batches(needs: Needs, source: Source, items: Sequence[object], *, batch_size: int) -> Batches:
+def item_batches(needs: Needs, source: Source, items: object, *, batch_size: int) -> Batches:
     """Unlabelled batches of loose items, the same as those of `test_batches`; nothing is stored.
 
     Args:
         needs: What the learner reads.
         source: Its frozen model.
-        items: Images, as paths or PIL images; or texts, as strings or mappings of fields.
+        items: One image or text, or several of them, see `vlprompt.data.items`.
         batch_size: Items in a batch.
 
     Raises:
         BadImageError: A file is missing or is not an image.
-        UsageError: An item is neither an image nor a path, or not a text.
+        UsageError: An item is not what the learner reads; the message names its position and type.
     """
+    given = as_list(items, of_texts=needs.input.of_texts)
     if needs.input.of_texts:
-        examples = [Example(_text(item, needs.text_field), -1) for item in items]
+        examples = [Example(text_item(position, item, needs.text_field), -1) for position, item in enumerate(given)]
     else:
-        examples = [Example(_image(position, item), -1) for position, item in enumerate(items)]
-    store, at_once = FeatureStore(limit_gb=0, progress=False), min(max(len(items), 1), ENCODED_AT_ONCE)
-    split = _Split(source, Indexed(items), examples, store, at_once=at_once, cache=PixelCache(0))
+        given = [image_item(position, item) for position, item in enumerate(given)]
+        examples = [Example(item if isinstance(item, Path) else place, -1) for place, item in enumerate(given)]
+    store, at_once = FeatureStore(limit_gb=0, progress=False), min(max(len(given), 1), ENCODED_AT_ONCE)
+    split = _Split(source, Indexed(given), examples, store, at_once=at_once, cache=PixelCache(0))
     return _batches(needs, split, batch_size)
 
 
@@ -230,6 +231,7 @@ class _Split:
         transform, encode = views.transform(self.source.preprocess), encoder(self.source)
 
         def fill(index: Tensor, _: Tensor | None) -> Tensor:
+            """(B, V, E) features of the views of these examples."""
             stored = self.store.get(
                 lambda pixels: encode_views(encode, pixels).flatten(1),
                 _name(self.source),
@@ -280,15 +282,3 @@ def _domains(task: Task) -> Tensor:
 def _name(source: Source) -> str:
     """The name of an encoder in the store."""
     return f"{source.fingerprint}-{source.precision}"
-
-
-def _image(position: int, item: object) -> Path | int:
-    if not isinstance(item, Image | str | PathLike):
-        raise UsageError(f"item {position} is a {type(item).__name__}; give a path or a PIL image.")
-    return position if isinstance(item, Image) else Path(item)
-
-
-def _text(item: object, field: str) -> Text:
-    if not isinstance(item, str | Mapping):
-        raise UsageError(f"{item!r} is not a text; give a string, or a mapping of fields to strings.")
-    return Text.from_item(item, field)

@@ -2,16 +2,50 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlprompt.data.decoding import ImageTensors, Workers, decode
-from vlprompt.data.images import BadImages, Example, Images
+from vlprompt.data.images import BadImageError, BadImages, Example, Images
 from vlprompt.data.pixel_cache import PixelCache, shared_cache
+from vlprompt.data.splits import SPLITS
+from vlprompt.data.task import Task
+from vlprompt.data.texts import Text
 from vlprompt.data.transforms import Transform
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptError
 from vlprompt.randomness import mixed
+
+
+def readable(task: Task) -> Task:
+    """The task without the images that cannot be read, with one warning; every image is decoded once for it.
+
+    A task of texts is returned as it is.
+
+    Raises:
+        VlpromptError: No image can be read.
+    """
+    splits = {split: getattr(task, split) for split in (*SPLITS, "unlabelled")}
+    bad = BadImages("skip", sum(map(len, splits.values())))
+    left: dict[str, Any] = {split: tuple(e for e in each if _opens(task, e, bad)) for split, each in splits.items()}
+    if not any(left.values()):
+        raise VlpromptError(f"{task.name}: no image can be read. {next(iter(bad.reasons.values()), '')}")
+    bad.report("cannot be read and are left out")
+    return replace(task, **left) if bad.reasons else task
+
+
+def _opens(task: Task, example: Example, bad: BadImages) -> bool:
+    """Whether an example's image can be decoded; adds it to the bad ones otherwise."""
+    if isinstance(example.item, Text):
+        return True
+    try:
+        task.images.open(example.item)
+    except BadImageError as error:
+        bad.add({len(bad.reasons): str(error)})
+        return False
+    return True
 
 
 class ImageReader:

@@ -1,23 +1,31 @@
 """Where images come from: files, or data sets that hold images under a number.
 
-An image is decoded as the reference loaders do it, `Image.open(path).convert("RGB")`: the orientation that a camera
-wrote into EXIF is not applied (Dassl.pytorch, `dassl/utils/tools.py::read_image`).
+Users' own images are read as a viewer shows them: turned as EXIF states, transparent parts on white. Data sets of the
+catalogue are read as the reference loaders do it, `Image.open(path).convert("RGB")`, which does neither (Dassl.pytorch,
+`dassl/utils/tools.py::read_image`); see `as_stored`.
 """
 
+import copy
 import hashlib
 import os
+import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
+from vlprompt.data import pixels
 from vlprompt.data.texts import Text
-from vlprompt.errors import VlpromptError, unknown, warn
+from vlprompt.errors import UsageError, VlpromptError, unknown, warn
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+USUAL = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGE_SUFFIXES = frozenset(
+    USUAL | {".jpe", ".jfif", ".mpo", ".apng", ".ico", ".dib", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif"}
+)
 ON_BAD_IMAGE = ("error", "skip")
 Item = Path | int | Text
 
@@ -44,6 +52,10 @@ class Example:
 class Images(Protocol):
     """Opens the items of a task."""
 
+    @property
+    def reading(self) -> str:
+        """Text that differs for two sources that turn the same content into different pixels; part of stored keys."""
+
     def open(self, item: Item) -> Image.Image:
         """Decode one item to RGB; raises BadImageError."""
 
@@ -63,24 +75,35 @@ class Files:
 
     Attributes:
         root: Folder that names are relative to; without it a name is the whole path.
+        shown: Read images as a viewer shows them, turned as EXIF states and with transparent parts on white; False: as
+            they are stored, which is how the reference code reads published data sets.
     """
 
     root: Path | None = None
+    shown: bool = True
+
+    @property
+    def reading(self) -> str:
+        """How pixels are read; empty for images as they are stored."""
+        return "shown" if self.shown else ""
 
     def open(self, item: Item) -> Image.Image:
         """Decode one file to RGB."""
+        path = Path(str(item))
         try:
-            with Image.open(item) as image:  # type: ignore[arg-type]
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            _need_regular(path.stat())
+            return pixels.decode(path, shown=self.shown)
+        except Exception as error:  # decoders of damaged files raise errors of any kind
             raise _bad_image(item, error) from error
 
     def digest(self, item: Item) -> str:
         """Sha256 of the file's bytes."""
+        path = Path(str(item))
         try:
-            with Path(str(item)).open("rb") as file:
+            _need_regular(path.stat())
+            with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _bad_image(item, error) from error
 
     def name(self, item: Item) -> str:
@@ -90,27 +113,38 @@ class Files:
         return str(item).removeprefix(prefix).replace(os.sep, "/")
 
     def stamp(self, item: Item) -> str:
-        """Path, size and time of the last change."""
+        """Path, size, times of change and place on the disk.
+
+        Copying tools can set the time of change of the content; nothing sets that of the entry (ctime), and a file that
+        replaces another one has another inode. Where a system has neither, size and time of change remain.
+        """
         path = Path(str(item)).absolute()
         try:
-            stat = path.stat()
+            _need_regular(found := path.stat())
         except (OSError, ValueError) as error:
             raise _bad_image(item, error) from error
-        return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+        return f"{path}|{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_dev}:{found.st_ino}"
 
 
 class Indexed:
     """Images by number, of torchvision data sets, Hugging Face data sets, lists or arrays; a path is opened as a file.
 
     Numbers count through all parts in order. An element is an image, (image, ...) or {"image": image, ...}; an image is
-    a PIL image or a uint8 array (H, W) or (H, W, 3).
+    a PIL image, an encoded image as bytes, or an array or a tensor of integers that `pixels.from_array` reads.
     """
 
-    def __init__(self, *parts: Sequence[Any] | Any, field: str = "image", root: Path | None = None) -> None:
-        """Hold the data sets; `field` is the key of the image in a dictionary, `root` that of names of files."""
+    def __init__(
+        self, *parts: Sequence[Any] | Any, field: str = "image", root: Path | None = None, shown: bool = True
+    ) -> None:
+        """Hold the data sets; `field` is the key of the image in a dictionary, `root` and `shown` as for `Files`."""
         self.parts = parts
         self.field = field
-        self.files = Files(root)
+        self.files = Files(root, shown)
+
+    @property
+    def reading(self) -> str:
+        """How pixels are read, as of files."""
+        return self.files.reading
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -121,17 +155,28 @@ class Indexed:
             return self.files.open(item)
         part, place = self.find(item)
         try:
-            element = self.parts[part][place]
-        except (OSError, SyntaxError, ValueError) as error:
+            return self._rgb(self.parts[part][place])
+        except UsageError as error:
+            raise BadImageError(f"image number {item} {error}") from error
+        except Exception as error:  # data sets and decoders raise errors of any kind
             raise _bad_image(item, error) from error
-        if not isinstance(element, np.ndarray | Image.Image):
-            element = element[self.field] if isinstance(element, dict) else element[0]
-        if isinstance(element, np.ndarray) and element.dtype == np.uint8:
-            element = Image.fromarray(element)
+
+    def _rgb(self, element: Any) -> Image.Image:
+        """The image of one element; UsageError where it holds none."""
+        if isinstance(element, dict):
+            element = element[self.field]
+        elif isinstance(element, tuple | list):
+            element = element[0]
+        if isinstance(element, bytes):
+            return pixels.decode(element, shown=self.files.shown)
+        if isinstance(element, Tensor) and not element.is_floating_point():
+            element = element.cpu().numpy()
+        if isinstance(element, np.ndarray):
+            element = pixels.from_array(element)
         if not isinstance(element, Image.Image):
             kind = type(element).__name__
-            raise BadImageError(f"image number {item} is a {kind}; give a data set of PIL images, without a transform")
-        return element.convert("RGB")
+            raise UsageError(f"is a {kind}; give a data set of PIL images, without a transform")
+        return pixels.to_rgb(element, shown=self.files.shown)
 
     def digest(self, item: Item) -> str:
         """Sha256 of a file, or of size and pixels."""
@@ -156,6 +201,16 @@ class Indexed:
                 return part, place
             place -= len(elements)
         raise IndexError(f"there are {len(self)} images, number {item} was requested")
+
+
+def as_stored(images: Images) -> Images:
+    """The same images, read as the reference code reads published data sets; other kinds of sources are unchanged."""
+    if isinstance(images, Files):
+        return replace(images, shown=False)
+    if isinstance(images, Indexed):
+        images = copy.copy(images)
+        images.files = replace(images.files, shown=False)
+    return images
 
 
 class BadImages:
@@ -198,8 +253,15 @@ def _bad_image(item: Item, error: Exception) -> BadImageError:
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file; check the data folder against the split file"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "not an image, or a format that Pillow does not know; replace the file or remove it from the data"
+        reason = "not an image, or of a format that is not read; replace the file or remove it from the data"
     else:
         reason = f"{error}".split("\n")[0] or type(error).__name__
     what = f"image number {item}" if isinstance(item, int) else f"image {item}"
     return BadImageError(f"cannot read {what}: {reason}")
+
+
+def _need_regular(found: os.stat_result) -> None:
+    """Raise ValueError for what is no file: opening a FIFO or reading a device would never end."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a FIFO, a device or a socket"
+        raise ValueError(f"it is {kind}, not an image file")

@@ -46,13 +46,13 @@ class PixelCache:
         return next(self._readers)
 
     def content(self, images: Images, item: Item) -> str:
-        """What identifies an item's content: its stamp; without one, the data set in memory and the item's number.
+        """What identifies an item's pixels: its stamp and how it is read; in memory, the data set and the number.
 
         Raises:
             BadImageError: There is no such file.
         """
         if stamp := images.stamp(item):
-            return stamp
+            return f"{stamp}|{images.reading}"
         number = self._datasets.get(images)
         if number is None:
             number = self._datasets[images] = next(self._dataset_numbers)

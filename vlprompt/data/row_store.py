@@ -63,6 +63,7 @@ class RowStore:
         """Store rows under the name of a space, all or none."""
 
         def work(database: sqlite3.Connection) -> None:
+            """Insert the rows and make room for them."""
             database.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (space,))
             (number,) = database.execute("SELECT id FROM spaces WHERE name = ?", (space,)).fetchone()
             now = int(time.time())
@@ -102,6 +103,7 @@ class RowStore:
         """Delete the rows of one space, or everything, and shrink the file."""
 
         def work(database: sqlite3.Connection) -> None:
+            """Delete the chosen rows."""
             chosen = "SELECT id FROM spaces WHERE ?1 IS NULL OR name = ?1"
             database.execute(f"DELETE FROM rows WHERE space IN ({chosen})", (space,))
             database.execute("DELETE FROM spaces WHERE ?1 IS NULL OR name = ?1", (space,))
@@ -125,6 +127,7 @@ class RowStore:
         """All results of `query (?, ?, ...)`, in chunks of keys."""
 
         def work(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            """The results of all chunks."""
             results: list[tuple[Any, ...]] = []
             for start in range(0, len(keys), CHUNK):
                 chunk = keys[start : start + CHUNK]

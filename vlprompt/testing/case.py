@@ -82,7 +82,5 @@ class Case:
     def batch_of(self, learner: PromptLearner[Any, Any], task: Task) -> Batch:
         """The test examples of a task in one batch."""
         size = len(task.test)
-        batches = feed.test_batches(
-            learner.needs, learner.backbone, task, task.test, self.store, batch_size=size
-        )
+        batches = feed.test_batches(learner.needs, learner.backbone, task, task.test, self.store, batch_size=size)
         return next(batches.epoch(0)).to(learner.backbone.device)

@@ -69,10 +69,12 @@ def evaluate(
         workers: Processes that decode images.
 
     Raises:
-        UsageError: The task has no test images, or a class that the learner does not know.
+        UsageError: An argument has another type; the task has no test images, or a class that the learner does not
+            know.
         VlpromptError: Memory runs out.
     """
     began = time.perf_counter()
+    check_arguments("evaluate", learner, data)
     columns: list[int] | None = None
     if isinstance(data, Task):
         if not data.test:
@@ -84,6 +86,17 @@ def evaluate(
         scores, labels, spent = _scores(learner.eval(), data, columns, test_time=test_time)
     measured = compute(names, scores, labels) if bool((labels >= 0).any()) else {}
     return Scores(measured, scores, labels, time.perf_counter() - began, spent)
+
+
+def check_arguments(function: str, learner: object, data: object) -> None:
+    """Raise UsageError unless a function that scores or trains was given a learner and a task or batches."""
+    if not isinstance(learner, PromptLearner):
+        raise UsageError(f"{function}: the first argument is a {type(learner).__name__}; give a learner.")
+    if not isinstance(data, Task | Batches):
+        raise UsageError(
+            f"{function}: the second argument is a {type(data).__name__}; give a task, as Task.from_folder makes it. "
+            "For a part of a task: dataclasses.replace(task, test=...); for images without labels: learner.classify."
+        )
 
 
 def _scores(

@@ -13,12 +13,13 @@ from vlprompt.data import feed
 from vlprompt.data.batches import Batches
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.task import Task
-from vlprompt.errors import out_of_memory, warn
+from vlprompt.errors import UsageError, out_of_memory, warn
 from vlprompt.learner import PromptLearner
 from vlprompt.randomness import random_state
 from vlprompt.training.callbacks import Callback
 from vlprompt.training.config import TrainConfig
 from vlprompt.training.distributed import SINGLE, Processes
+from vlprompt.training.evaluate import check_arguments
 from vlprompt.training.resume import Run, TrainReport
 
 
@@ -51,13 +52,12 @@ def fit(
         processes: The processes that train this learner together, all of them with the same arguments.
 
     Raises:
-        UsageError: Several processes, and a learner whose batches cannot be shared.
+        UsageError: An argument has another type; or several processes, and a learner whose batches cannot be shared.
         VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
     """
     began = time.perf_counter()
+    _check(learner, data, config)
     processes.check(learner)
-    if len(learner.classes) == 1:
-        warn("there is a single class, so every answer is that class and nothing can be learned; give two or more.")
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
     batches, known, own_val = _batches(learner, data, config, store, workers)
@@ -79,6 +79,15 @@ def fit(
     run.delete_state()
     learner.eval()
     return run.report(time.perf_counter() - began)
+
+
+def _check(learner: PromptLearner[Any, Any], data: Task | Batches, config: TrainConfig) -> None:
+    """Raise UsageError for arguments of another kind; warn where there is nothing to learn."""
+    check_arguments("fit", learner, data)
+    if not isinstance(config, TrainConfig):
+        raise UsageError(f"fit: config is a {type(config).__name__}; give a TrainConfig, as vp.TrainConfig(epochs=50).")
+    if len(learner.classes) == 1:
+        warn("there is a single class, so every answer is that class and nothing can be learned; give two or more.")
 
 
 def _batches(

@@ -124,30 +124,6 @@ def compute(names: Iterable[str], scores: Tensor, labels: Tensor) -> dict[str, f
     return {name: METRICS[name](scores, labels) for name in names}
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def _judged(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Scores in float64 and labels of the examples whose label is known."""
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:

@@ -9,12 +9,12 @@ from PIL import Image
 import vlprompt as vp
 
 FILE = Path(__file__).parents[2] / "experiment_files" / "stream.toml"
-STREAM = f'''# A stream of classes.
+STREAM = f"""# A stream of classes.
 {FILE.read_text()}seeds = [1]
 
 [set]
 train = {{ augment = "none", epochs = 1 }}
-'''
+"""
 TEXTS = """# Texts: the bundled language model, three epochs.
 protocol = "few_shot"
 task = "reviews"
