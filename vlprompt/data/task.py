@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from vlprompt.data.images import Example, Files, Images
+from vlprompt.data.overlap import checked
 from vlprompt.data.readers.domains import read_domain_folders
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.image_datasets import read_dataset
@@ -85,7 +86,7 @@ class Task:
         Raises:
             VlpromptError: No such folder, no class folders in it, or a class without images.
         """
-        listing = read_folder(Path(path), split_seed=split_seed)
+        listing = checked(read_folder(Path(path), split_seed=split_seed), str(path))
         return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
 
     @classmethod
@@ -109,7 +110,8 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        return cls.from_listing(read_csv(Path(path), **options), name or Path(path).stem, template)
+        listing = checked(read_csv(Path(path), **options), str(path))
+        return cls.from_listing(listing, name or Path(path).stem, template)
 
     @classmethod
     def from_dataset(
@@ -123,7 +125,8 @@ class Task:
         Raises:
             VlpromptError: Class names are missing, or a label has no class.
         """
-        return cls.from_listing(read_dataset(train, **options), name or type(train).__name__.lower(), template)
+        listing = checked(read_dataset(train, **options), "the data set")
+        return cls.from_listing(listing, name or type(train).__name__.lower(), template)
 
     @classmethod
     def from_texts(
@@ -147,7 +150,7 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        listing = read_texts(Path(path), **options)
+        listing = checked(read_texts(Path(path), **options), str(path))
         words = words or [[each] for each in listing.classes]
         return cls.from_listing(listing, name or Path(path).stem, template, words=words)
 
@@ -166,7 +169,7 @@ class Task:
         Raises:
             VlpromptError: Class names are missing, or a row has no text or no class.
         """
-        listing = read_text_dataset(train, **options)
+        listing = checked(read_text_dataset(train, **options), "the data set")
         words = words or [[each] for each in listing.classes]
         return cls.from_listing(listing, name or type(train).__name__.lower(), template, words=words)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vlprompt.data.task import Task
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 
 def test_rows_are_read_and_checked() -> None:
@@ -17,7 +17,8 @@ def test_rows_are_read_and_checked() -> None:
     task = Task.from_text_dataset(rows, template="{text} It was {mask}.")
     assert (len(task.train), len(task.val), len(task.test)) == (10, 4, 6)
     assert task.words == (("bad",), ("good",))
-    both = Task.from_text_dataset(rows, test=rows[:4], template="{text} {mask}", text_columns=["text"])
+    with pytest.warns(VlpromptWarning, match="the data set: 4 of 4 test examples are also in train"):
+        both = Task.from_text_dataset(rows, test=rows[:4], template="{text} {mask}", text_columns=["text"])
     assert (len(both.train), len(both.test)) == (20, 4)
     for bad, error in (
         ({"text": "x", "label": 2}, "has label 2; there are 2 classes"),
@@ -36,4 +37,5 @@ def test_a_real_data_set_of_hugging_face() -> None:
         pytest.skip("needs Hugging Face's datasets; the folder of that name is ours")
     made = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1]})
     made = made.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
-    assert Task.from_text_dataset(made, test=made, template="{text} {mask}").classes == ("bad", "good")
+    test = made.select([0, 2]).map(lambda row: {"text": row["text"] * 2})
+    assert Task.from_text_dataset(made, test=test, template="{text} {mask}").classes == ("bad", "good")

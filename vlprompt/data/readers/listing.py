@@ -1,6 +1,5 @@
 """The result of a reader, and the checks that readers share."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from vlprompt.data.images import Example, Images, Item, is_image_name
 from vlprompt.data.splits import TEST_SHARE, VAL_SHARE, split_by_seed
 from vlprompt.errors import VlpromptError
+from vlprompt.files import parse_json
 
 
 class DataError(VlpromptError):
@@ -57,9 +57,9 @@ class LabelNames(dict[int, str]):
 
     def in_order(self, source: str, first: int = 0) -> list[str]:
         """The names by label, counted from `first`; DataError where a label has no name."""
-        gaps = [label for label in range(first, max(self, default=first - 1) + 1) if label not in self]
-        if gaps:
-            raise DataError(f"{source}: no entry has the label {gaps[0]}; labels must count from {first} without gaps")
+        gap = next((label for label in range(first, first + len(self)) if label not in self), None)
+        if gap is not None:
+            raise DataError(f"{source}: no entry has the label {gap}; labels must count from {first} without gaps")
         return [self[label] for label in sorted(self)]
 
 
@@ -108,10 +108,11 @@ def need_file(file: Path) -> Path:
 
 def read_json(file: Path) -> Any:
     """The contents of a JSON file; DataError if it is missing or damaged."""
+    content = need_file(file).read_bytes()
     try:
-        return json.loads(need_file(file).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}; get it again.") from error
+        return parse_json(content, "it")
+    except VlpromptError as error:
+        raise DataError(f"{file} is not readable JSON: {str(error).removesuffix('.')}; get it again.") from error
 
 
 def split_groups(
