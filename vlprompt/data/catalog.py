@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,9 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
     path = Path(what).expanduser()
     if path.is_dir():
         return Task.from_folder(path)
-    if path.suffix == ".csv" or path.is_file():
+    if path.suffix.lower() in (".csv", ".tsv") or path.is_file():
         return Task.from_csv(path)
-    raise unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
+    raise _unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
 
 
 def open_domains(what: str, root: Path | str | None = None) -> Task:
@@ -130,7 +130,7 @@ def open_domains(what: str, root: Path | str | None = None) -> Task:
     if (path := Path(what).expanduser()).is_dir():
         return Task.from_domains(path)
     several = [name for name in names() if describe(name).domains]
-    raise unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
+    raise _unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
 
 
 def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Task:
@@ -145,7 +145,7 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
     if what.partition("/")[0] in text_names:
         return load_task(what, root or "")
     if what in names() or not Path(what).expanduser().exists():
-        raise unknown(
+        raise _unknown(
             "data set of texts", what, text_names, "Or give a .csv, .tsv or .jsonl file, or a folder of such."
         )
     if not options.get("template"):
@@ -164,6 +164,13 @@ def _hint(descriptor: Descriptor) -> Iterator[None]:
         yield
     except DataError as error:
         raise VlpromptError(f"{str(error).removesuffix('.')}. {descriptor.hint}") from error
+
+
+def _unknown(kind: str, what: str, known: Iterable[str], hint: str) -> UsageError:
+    """The error for what is no name on a list: a path that does not exist, or another name."""
+    if what.startswith(("~", ".")) or "/" in what or os.sep in what:
+        return UsageError(f"no such file or folder: {what}; nor is it a {kind} (`vlprompt list` prints their names)")
+    return unknown(kind, what, known, hint)
 
 
 def _place(descriptor: Descriptor, root: Path) -> Path:

@@ -1,6 +1,7 @@
 """A task: images or texts with class numbers, names of the classes, and templates for prompts with these names."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -150,7 +151,8 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        listing = checked(read_texts(Path(path), **options), str(path))
+        slots = re.findall(r"\{(\w+)", template if isinstance(template, str) else " ".join(template))
+        listing = checked(read_texts(Path(path), slots=slots, **options), str(path))
         words = words or [[each] for each in listing.classes]
         return cls.from_listing(listing, name or Path(path).stem, template, words=words)
 
