@@ -44,24 +44,31 @@ def check_classes(names: Iterable[Any], source: str = "") -> tuple[str, ...]:
     Raises:
         UsageError: There is no name, or one is empty or no text (VlpromptError where they were read from a source).
     """
+    own = class_names(names, source)
+    if not own:
+        error, where = (VlpromptError, source) if source else (UsageError, "classes")
+        raise error(f"{where}: expected a list of names for the classes, one or more; got none.")
+    _warn_of_equals(own, source or "classes")
+    return own
+
+
+def class_names(names: Any, source: str = "") -> tuple[str, ...]:
+    """Return class names as a tuple of strings, which may be empty; arguments and errors as for `check_classes`."""
     error, where = (VlpromptError, source) if source else (UsageError, "classes")
     if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
         raise error(f"{where}: expected a list of names for the classes, one or more; got {names!r}.")
     given = [name.item() if hasattr(name, "item") else name for name in names]
-    if not given:
-        raise error(f"{where}: expected a list of names for the classes, one or more; got none.")
     for label, name in enumerate(given):
         is_number = isinstance(name, Real) and not isinstance(name, bool) and math.isfinite(name)
         if not is_number and not isinstance(name, str):
             raise error(f"{where}: the name of class {label} must be a string; got {name!r}.")
-    own = [str(name) for name in given]
+    own = tuple(map(str, given))
     for label, name in enumerate(own):
         if not name.replace("_", " ").strip():
             raise error(f"{where}: class {label} has an empty name; every class needs one for its prompt.")
         if any("\ud800" <= letter <= "\udfff" for letter in name):
             raise error(f"{where}: the name of class {label}, {name!a}, is not valid Unicode; rename it.")
-    _warn_of_equals(own, where)
-    return tuple(own)
+    return own
 
 
 def prompt_form(name: str) -> str:

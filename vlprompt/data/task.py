@@ -10,6 +10,8 @@ from typing import Any, Self
 
 import torch
 
+from vlprompt.data.arguments import check_name, name_of, path_of, strings_of, whole_number, words_of
+from vlprompt.data.classes import class_names
 from vlprompt.data.images import Example, Files, Images
 from vlprompt.data.overlap import checked
 from vlprompt.data.readers.domains import read_domain_folders
@@ -61,15 +63,21 @@ class Task:
     dataset: str = ""
 
     def __post_init__(self) -> None:
-        if not self.classes or any(not name.strip() for name in self.classes):
-            raise VlpromptError(f"task {self.name!r} needs classes with names, got {list(self.classes)[:5]}")
+        check_name(self.name)
+        for field_name, value in (
+            ("classes", class_names(self.classes)),
+            ("templates", strings_of(self.templates, "template")),
+            ("words", words_of(self.words)),
+            *((split, _examples(split, getattr(self, split))) for split in (*SPLITS, "unlabelled")),
+        ):
+            object.__setattr__(self, field_name, value)  # the way of a frozen dataclass
+        if not self.classes:
+            raise UsageError(f"task {self.name!r} needs classes with names, got none")
         if self.words and len(self.words) != len(self.classes):
             given = f"{len(self.classes)} classes and label words for {len(self.words)}"
             raise UsageError(f"task {self.name!r} has {given}; give each class its words")
         if not self.words:  # cloze templates are checked by the methods that use them
             ensemble(self.templates)
-        elif not self.templates:
-            raise UsageError(f"task {self.name!r} needs a template such as '{{text}} It was {{mask}}.'")
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         for split in (*SPLITS, "unlabelled"):
@@ -87,8 +95,8 @@ class Task:
         Raises:
             VlpromptError: No such folder, no class folders in it, or a class without images.
         """
-        listing = checked(read_folder(Path(path), split_seed=split_seed), str(path))
-        return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
+        listing = checked(read_folder(path_of(path), split_seed=split_seed), str(path))
+        return cls.from_listing(listing, name_of(path_of(path).resolve().name, name), template)
 
     @classmethod
     def from_domains(
@@ -99,8 +107,8 @@ class Task:
         Raises:
             VlpromptError: A domain has no images, or two differ in their classes.
         """
-        listing = read_domain_folders(Path(path).expanduser(), split_seed=split_seed)
-        return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
+        listing = read_domain_folders(path_of(path), split_seed=split_seed)
+        return cls.from_listing(listing, name_of(path_of(path).resolve().name, name), template)
 
     @classmethod
     def from_csv(
@@ -111,8 +119,8 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        listing = checked(read_csv(Path(path), **options), str(path))
-        return cls.from_listing(listing, name or Path(path).stem, template)
+        listing = checked(read_csv(path_of(path), **options), str(path))
+        return cls.from_listing(listing, name_of(path_of(path).stem, name), template)
 
     @classmethod
     def from_dataset(
@@ -151,10 +159,10 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        slots = re.findall(r"\{(\w+)", template if isinstance(template, str) else " ".join(template))
-        listing = checked(read_texts(Path(path), slots=slots, **options), str(path))
-        words = words or [[each] for each in listing.classes]
-        return cls.from_listing(listing, name or Path(path).stem, template, words=words)
+        slots = re.findall(r"\{(\w+)", " ".join(strings_of(template, "template")))
+        listing = checked(read_texts(path_of(path), slots=slots, **options), str(path))
+        words = words_of(words) or [[each] for each in listing.classes]
+        return cls.from_listing(listing, name_of(path_of(path).stem, name), template, words=words)
 
     @classmethod
     def from_text_dataset(
@@ -172,7 +180,7 @@ class Task:
             VlpromptError: Class names are missing, or a row has no text or no class.
         """
         listing = checked(read_text_dataset(train, **options), "the data set")
-        words = words or [[each] for each in listing.classes]
+        words = words_of(words) or [[each] for each in listing.classes]
         return cls.from_listing(listing, name or type(train).__name__.lower(), template, words=words)
 
     @classmethod
@@ -189,13 +197,13 @@ class Task:
         return cls(
             name,
             listing.classes,
-            listing.templates or ((template,) if isinstance(template, str) else tuple(template)),
+            listing.templates or strings_of(template, "template"),
             *listing.splits,
             listing.unlabelled,
             images=listing.images,
             test_name=listing.test_name,
             domains=listing.domains,
-            words=tuple(tuple(own) for own in words),
+            words=words_of(words),
             **fields,
         )
 
@@ -209,6 +217,7 @@ class Task:
         Raises:
             UsageError: Fewer than one shot, or training examples that are missing or unlabelled.
         """
+        shots, seed = whole_number(shots, "shots"), whole_number(seed, "the seed")
         if shots < 1:
             raise UsageError(f"shots must be 1 or more, got {shots}; for none at all, run zero-shot on the task itself")
         labels = _labels(self.train)
@@ -273,7 +282,7 @@ def set_aside(task: Task, count: int, seed: int = 0) -> Task:
     Raises:
         UsageError: `count` is not between 1 and one less than the number of training examples.
     """
-    if not 0 < count < len(task.train):
+    if not 0 < whole_number(count, "the number of examples") < len(task.train):
         raise UsageError(f"{task.name} has {len(task.train)} training examples; {count} of them cannot be set aside.")
     order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(seed)).tolist()
     moved = set(order[:count])
@@ -297,9 +306,24 @@ def _labels(examples: Iterable[Example]) -> list[int]:
     return [example.label for example in examples]
 
 
+def _examples(split: str, examples: Any) -> tuple[Example, ...]:
+    """A split as a tuple; UsageError for what is no list of examples."""
+    if isinstance(examples, tuple) and (not examples or isinstance(examples[0], Example)):
+        return examples
+    given = tuple(examples) if isinstance(examples, Iterable) and not isinstance(examples, str | Mapping) else (None,)
+    if not all(isinstance(each, Example) for each in given):
+        raise UsageError(
+            f"{split} must be a list of `Example`; from paths or data sets, use Task.from_folder and others"
+        )
+    return given
+
+
 def _check(where: str, examples: Sequence[Example], classes: int, domains: int) -> None:
     """Raise VlpromptError unless every label is -1 or the number of a class, and every domain is a domain's number."""
     for position, example in enumerate(examples):
+        if type(example.label) is not int or type(example.domain) is not int:  # True is no label
+            given = f"label {example.label!r} and domain {example.domain!r}"
+            raise UsageError(f"example {position} in {where} has {given}; both must be whole numbers")
         if not -1 <= example.label < classes:
             allowed = f"there are {classes} classes, so labels go from 0 to {classes - 1} (-1: unknown)"
             raise VlpromptError(

@@ -64,6 +64,8 @@ def read_table(file: Path, delimiter: str = "") -> Table:
         DataError: With the line that cannot be read.
         UsageError: There are no rows, or two columns of the same name.
     """
+    if delimiter and (not isinstance(delimiter, str) or len(delimiter) != 1):
+        raise UsageError(f"a delimiter is a single character, such as ';'; got {delimiter!r}")
     if need_file(file).suffix.lower() == ".jsonl":
         rows = list(_json_lines(file))
         columns = tuple(dict.fromkeys(name for _, row in rows for name in row))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlprompt.data.classes import check_classes, in_order
+from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.folder import SPLIT_NAMES
 from vlprompt.data.readers.listing import Listing, Splits, split_groups
@@ -46,11 +46,11 @@ def read_csv(
         VlpromptError: With the line that cannot be read.
         UsageError: A column is missing.
     """
-    file = Path(file).expanduser()
+    file, classes = Path(file).expanduser(), class_names(classes)
     folder = Path(root).expanduser() if root is not None else file.parent
     table = read_table(file, delimiter)
     rows = _without_repeats(file, _rows(table, folder, (path_column, label_column, split_column), classes))
-    names = check_classes(list(classes) or in_order({label for _, _, label, _ in rows}), str(file))
+    names = check_classes(classes or in_order({label for _, _, label, _ in rows}), str(file))
     number = label_numbers(names, numbers=bool(classes))
     for where, _, label, _ in rows:
         if label not in number:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vlprompt.data.classes import check_classes, in_order
+from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.folder import SPLIT_NAMES
 from vlprompt.data.readers.listing import Listing, Splits, need_file, split_groups
@@ -41,7 +41,8 @@ def read_texts(
         VlpromptError: With the line that cannot be read.
         UsageError: A column is missing, or a file has another format.
     """
-    path = Path(path).expanduser()
+    path, classes = Path(path).expanduser(), class_names(classes)
+    text_columns = (text_columns,) if isinstance(text_columns, str) else text_columns
     files = _split_files(path) if path.is_dir() else {"": need_kind(need_file(path))}
     rows: dict[str, list[Row]] = {}
     for split, file in files.items():
@@ -51,7 +52,7 @@ def read_texts(
     labels = in_order({label for own in rows.values() for _, _, label in own if label})
     if not classes and not labels:
         raise VlpromptError(f"{path}: no row has a label in column {label_column!r}")
-    names = check_classes(list(classes) or labels, str(path))
+    names = check_classes(classes or labels, str(path))
     number = label_numbers(names, numbers=bool(classes)) | {"": -1}
     for split, own in rows.items():
         _check_labels(split, own, label_column, names, number)
