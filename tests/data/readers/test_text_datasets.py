@@ -92,3 +92,8 @@ def test_generators_and_data_frames_are_rows() -> None:
             return ROWS if kind == "records" else []
 
     assert len(Task.from_text_dataset(Frame(), template="{text} {mask}", classes=["bad", "good"]).train) == 6
+
+
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(VlpromptError, match="example 0 of train contains half of a surrogate pair"):
+        Task.from_text_dataset(with_cells(text="a \ud800"), template="{text} {mask}", classes=["bad", "good"])

@@ -8,7 +8,7 @@ test, see `splits.split_by_seed`.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vlprompt.data.classes import check_classes, in_order
+from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.listing import (
     DataError,
@@ -42,7 +42,7 @@ def read_domain_folders(root: Path, domains: Mapping[str, str] | None = None, *,
     Raises:
         DataError: A domain is missing, has no images or has other classes than the others.
     """
-    folders = {_plain(name): name for name in subfolders(need_folder(root))}
+    folders = {_plain(name): name for name in class_names(subfolders(need_folder(root)), str(root))}
     images: dict[str, Groups] = {}
     for name, folder in (domains or {name: name for name in folders.values()}).items():
         images[name] = _class_folders(need_folder(root / folders.get(_plain(folder), folder)))
@@ -90,7 +90,7 @@ def _plain(name: str) -> str:
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
     """The images of each class by its name; under "" where there are images and no class folders."""
-    names = subfolders(folder)
+    names = list(class_names(subfolders(folder), str(folder)))
     if names == ["images"]:
         return _class_folders(folder / "images")
     if not names and (images := list(images_in(folder))):

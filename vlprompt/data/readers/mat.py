@@ -44,7 +44,7 @@ def read_mat(file: Path, names: Sequence[str]) -> dict[str, Any]:
         made = Path(folder) / "arrays.npz"
         command = [sys.executable, "-P", "-c", PROGRAM, str(file), str(made), *names]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
             raise DataError(f"{file} was not read in {SECONDS} s; get it again.") from error
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
@@ -55,5 +55,5 @@ def read_mat(file: Path, names: Sequence[str]) -> dict[str, Any]:
         try:
             with np.load(made, allow_pickle=False) as arrays:
                 return {name: arrays[f"array_{number}"] for number, name in enumerate(names)}
-        except ValueError as error:  # cells within cells
+        except (OSError, ValueError) as error:  # cells within cells
             raise DataError(f"{file} is not a readable .mat file: {error}; get it again.") from error

@@ -84,6 +84,8 @@ def _row(
         if name not in row:
             raise UsageError(f"{where} has no column {name!r}; its columns are: {', '.join(map(str, row))}")
     text = Text(tuple((name, "" if _is_missing(row[name]) else str(row[name])) for name in own))
+    if any("\ud800" <= letter <= "\udfff" for words in text.values() for letter in words):
+        raise VlpromptError(f"{where} contains half of a surrogate pair, which is no character; correct it")
     return text, label_number(row[label_column], names, where)
 
 
