@@ -259,10 +259,10 @@ def test_shots_and_seeds_are_whole_numbers(shots: Any) -> None:
     assert task.few_shot(np.int64(1), 1).train == task.train
 
 
-@pytest.mark.parametrize("path", [None, "", 5, b"photos", ["photos"]])
+@pytest.mark.parametrize("path", [None, "", 5, b"photos", ["photos"], "x" * 5000, "~nobody-9/x"])
 def test_paths_are_strings_or_paths(path: Any) -> None:
     for read in (Task.from_folder, Task.from_csv, Task.from_domains):
-        with pytest.raises(UsageError, match="expected a path"):
+        with pytest.raises(UsageError, match=r"expected a path|is no path"):
             read(path)
-    with pytest.raises(UsageError, match="expected a path"):
+    with pytest.raises(UsageError, match=r"expected a path|is no path"):
         Task.from_texts(path, template="{text} {mask}")

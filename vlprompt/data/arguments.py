@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,19 @@ def path_of(value: Any) -> Path:
     """A path with "~" expanded; UsageError for what is neither a string nor a path."""
     if not isinstance(value, str | os.PathLike) or isinstance(path := os.fspath(value), bytes) or not path:
         raise UsageError(f"expected a path, such as 'photos'; got {value!r}")
-    return Path(path).expanduser()
+    try:
+        (expanded := Path(path).expanduser()).exists()
+    except (OSError, RuntimeError) as error:  # too long a name, or no home folder of that user
+        reason = getattr(error, "strerror", "") or error
+        raise UsageError(f"{_short(path)} is no path that can be opened ({reason})") from error
+    return expanded
+
+
+def columns_of(value: Any) -> tuple[str, ...]:
+    """Names of columns: one string, several, or None or empty for none; UsageError for anything else."""
+    if value is None or (isinstance(value, Sized) and not len(value)):
+        return ()
+    return strings_of(value, "a column's name")
 
 
 def strings_of(value: Any, what: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.data import descriptors
+from vlprompt.data.arguments import path_of
 from vlprompt.data.descriptors import Descriptor, describe, names
 from vlprompt.data.readers import (
     ag_news,
@@ -110,7 +111,7 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
     whole, slash, _ = what.partition("/")
     if whole in names() and (not slash or describe(whole).parts):
         return load_task(what, root or "")
-    path = Path(what).expanduser()
+    path = path_of(what)
     if path.is_dir():
         return Task.from_folder(path)
     if path.suffix.lower() in (".csv", ".tsv") or path.is_file():
@@ -127,7 +128,7 @@ def open_domains(what: str, root: Path | str | None = None) -> Task:
     """
     if what in names():
         return load_task(what, root or "")
-    if (path := Path(what).expanduser()).is_dir():
+    if (path := path_of(what)).is_dir():
         return Task.from_domains(path)
     several = [name for name in names() if describe(name).domains]
     raise _unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
@@ -144,7 +145,7 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
     text_names = [name for name in names() if describe(name).kind == "texts"]
     if what.partition("/")[0] in text_names:
         return load_task(what, root or "")
-    if what in names() or not Path(what).expanduser().exists():
+    if what in names() or not path_of(what).exists():
         raise _unknown(
             "data set of texts", what, text_names, "Or give a .csv, .tsv or .jsonl file, or a folder of such."
         )

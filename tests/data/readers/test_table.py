@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vlprompt.data.images import BadImageError
 from vlprompt.data.readers.table import read_csv
 from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
@@ -132,3 +134,26 @@ def test_repeated_rows_and_images_of_two_classes_are_counted(tmp_path: Path) -> 
 def test_numbers_are_classes_in_order_of_their_value(tmp_path: Path) -> None:
     rows = "".join(f"{n}.png,{n}\n" for n in (10, 9, 1))
     assert read_csv(table(tmp_path, "path,label\n" + rows)).classes == ("1", "9", "10")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path_column": 5},
+        {"label_column": None},
+        {"split_column": None},
+        {"delimiter": ";;"},
+        {"root": 5},
+        {"classes": 5},
+    ],
+)
+def test_options_of_another_type_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        read_csv(table(tmp_path, "path,label\n1.png,a\n2.png,b\n"), **options)
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x.png", "\\" + "a" * 5000, "a\0b.png"])
+def test_odd_paths_are_kept(tmp_path: Path, path: str) -> None:
+    listing = read_csv(table(tmp_path, f"path,label,split\n{path},a,test\n"))
+    with pytest.raises(BadImageError):
+        listing.images.open(listing.splits.test[0].item)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,3 +192,20 @@ def test_damaged_files_are_one_line(tmp_path: Path, name: str, content: bytes, e
 def test_numbers_are_classes_in_order_of_their_value(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"text {n},{n}\n" for n in (10, 2, 1, 33)))
     assert read_texts(tmp_path / "a.csv").classes == ("1", "2", "10", "33")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"label_column": None}, {"label_column": 5}, {"text_columns": 5}, {"text_columns": [None]}, {"classes": "ab"}],
+)
+def test_options_of_another_type_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nx,a\ny,b\n")
+    with pytest.raises(UsageError):
+        read_texts(tmp_path / "a.csv", **options)
+    nothing: dict[str, Any] = {"text_columns": None, "classes": None}
+    assert read_texts(tmp_path / "a.csv", **nothing).classes == ("a", "b")
+
+
+def test_the_delimiter_that_excel_states_is_used(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sep=;\ntext;label\na, b, c, d;x\ny;z\n")
+    assert texts_of(tmp_path / "a.csv") == {"a, b, c, d", "y"}

@@ -39,13 +39,15 @@ def read_dataset(
         VlpromptError: A label is not a number of a class.
     """
     train, val, test = (_sized(part, split) for part, split in zip((train, val, test), SPLITS, strict=True))
-    names = check_classes(class_names(classes) or own_classes(train, label_field), "the data set")
+    names = check_classes(
+        class_names(() if classes is None else classes) or own_classes(train, label_field), "the data set"
+    )
     images = Indexed(*(part for part in (train, val, test) if part is not None), field=image_field)
     splits: list[tuple[Example, ...]] = []
     start = 0
     for split, part in zip(SPLITS, (train, val, test), strict=True):
-        given = [] if part is None else _labels(part, label_field, split)
-        labels = [_number(label, names, f"example {place} of {split}") for place, label in enumerate(given)]
+        own = [] if part is None else _labels(part, label_field, split)
+        labels = [_number(label, names, f"example {place} of {split}") for place, label in enumerate(own)]
         splits.append(tuple(Example(start + position, label) for position, label in enumerate(labels)))
         start += len(labels)
     if val is not None or test is not None:

@@ -43,6 +43,8 @@ class Table:
 
     def need(self, *names: str, hint: str = "") -> str:
         """The first column with one of these names; UsageError with all columns where there is none."""
+        if not all(isinstance(name, str) for name in names):
+            raise UsageError(f"a column's name must be a string; got {names[0]!r}")
         column = self.find(*names)
         if not column:
             listed = ", ".join(self.columns) or "none"
@@ -131,6 +133,8 @@ def _text(file: Path) -> str:
 def _table(file: Path, delimiter: str) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
     """Columns and rows of a table."""
     text = _text(file)
+    if stated := re.match(r"sep=(.)\r?\n", text):  # Excel's line before the header
+        delimiter, text = delimiter or stated[1], "\n" + text[stated.end() :]
     delimiter = delimiter or _delimiter(text, "\t" if file.suffix.lower() == ".tsv" else ",")
     lines = _cells(file, text, delimiter)
     header = [name.strip() for name in lines[0][1]] if lines else []

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from vlprompt.data.arguments import path_of
 from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.folder import SPLIT_NAMES
@@ -46,8 +47,8 @@ def read_csv(
         VlpromptError: With the line that cannot be read.
         UsageError: A column is missing.
     """
-    file, classes = Path(file).expanduser(), class_names(classes)
-    folder = Path(root).expanduser() if root is not None else file.parent
+    file, classes = Path(file).expanduser(), class_names(() if classes is None else classes)
+    folder = path_of(root) if root is not None else file.parent
     table = read_table(file, delimiter)
     rows = _without_repeats(file, _rows(table, folder, (path_column, label_column, split_column), classes))
     names = check_classes(classes or in_order({label for _, _, label, _ in rows}), str(file))
@@ -89,9 +90,12 @@ def _rows(table: Table, folder: Path, names: tuple[str, str, str], classes: Sequ
 
 def _path(folder: Path, text: str) -> Path:
     """The path of an image; backslashes, as Windows writes them, separate folders unless they are in a file's name."""
-    path = folder / Path(text).expanduser()
-    if "\\" in text and os.sep != "\\" and not path.exists():
-        return folder / Path(text.replace("\\", "/")).expanduser()
+    try:
+        path = folder / Path(text).expanduser()
+        if "\\" in text and os.sep != "\\" and not path.exists():
+            return folder / Path(text.replace("\\", "/")).expanduser()
+    except (OSError, RuntimeError):  # too long a name, or no home folder of that user
+        return folder / text
     return path
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vlprompt.data.arguments import columns_of
 from vlprompt.data.classes import check_classes, class_names
 from vlprompt.data.images import Files
 from vlprompt.data.readers.image_datasets import own_classes
@@ -40,8 +41,10 @@ def read_text_dataset(
         UsageError: No class names were given and the data set has none, or a column is missing.
         VlpromptError: A label is no number or name of a class, or no row has a text.
     """
-    text_columns = (text_columns,) if isinstance(text_columns, str) else text_columns
-    names = check_classes(class_names(classes) or own_classes(train, label_column), "the data set")
+    text_columns = columns_of(text_columns)
+    names = check_classes(
+        class_names(() if classes is None else classes) or own_classes(train, label_column), "the data set"
+    )
     rows = {
         split: _rows(split, part, text_columns, label_column, names)
         for split, part in zip(SPLITS, (train, val, test), strict=True)

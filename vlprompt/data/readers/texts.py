@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vlprompt.data.arguments import columns_of
 from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.folder import SPLIT_NAMES
@@ -41,8 +42,8 @@ def read_texts(
         VlpromptError: With the line that cannot be read.
         UsageError: A column is missing, or a file has another format.
     """
-    path, classes = Path(path).expanduser(), class_names(classes)
-    text_columns = (text_columns,) if isinstance(text_columns, str) else text_columns
+    path, classes = Path(path).expanduser(), class_names(() if classes is None else classes)
+    text_columns = columns_of(text_columns)
     files = _split_files(path) if path.is_dir() else {"": need_kind(need_file(path))}
     rows: dict[str, list[Row]] = {}
     for split, file in files.items():
@@ -130,7 +131,7 @@ def _label_column(split: str, table: Table, name: str) -> str:
     Raises:
         UsageError: Rows for training have none, or a name in test is a misspelling of it.
     """
-    if split != "test" or (column := table.find(name)):
+    if split != "test" or not isinstance(name, str) or (column := table.find(name)):
         return table.need(name)
     if close := difflib.get_close_matches(name, table.columns, n=1, cutoff=0.7):
         table.need(name, hint=f"; rename {close[0]!r} if it is meant")
