@@ -14,8 +14,17 @@ from pathlib import Path
 
 from vlprompt.data.classes import check_classes, in_order
 from vlprompt.data.images import Example, Files, is_image_name
-from vlprompt.data.readers.listing import DataError, Listing, Splits, contents, need_folder, split_groups, subfolders
-from vlprompt.data.readers.tree import Tree, read_tree, scan, warn_of_skipped
+from vlprompt.data.readers.listing import (
+    DataError,
+    Listing,
+    Splits,
+    contents,
+    need_folder,
+    scan,
+    split_groups,
+    subfolders,
+)
+from vlprompt.data.readers.tree import Tree, read_tree, warn_of_skipped
 from vlprompt.errors import VlpromptError, warn
 
 SPLIT_NAMES = {

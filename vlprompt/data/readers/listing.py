@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from vlprompt.data.images import Example, Images, Item, is_image_name
 from vlprompt.data.splits import TEST_SHARE, VAL_SHARE, split_by_seed
 from vlprompt.errors import VlpromptError
-from vlprompt.files import parse_json
+from vlprompt.files import parse_json, reason
 
 
 class DataError(VlpromptError):
@@ -65,8 +65,16 @@ class LabelNames(dict[int, str]):
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones; links are followed."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return sorted(entry.name for entry in scan(folder) if not entry.name.startswith(".") and entry.is_dir())
+
+
+def scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder; DataError where the system refuses to list it."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({reason(error)}); check its permissions") from error
 
 
 def images_in(folder: Path) -> Iterator[Path]:
@@ -144,8 +152,7 @@ def split_groups(
 
 def _names(folder: Path) -> list[str]:
     """All names in a folder, unsorted; strings, because a path object each would be slow for a million files."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+    return [entry.name for entry in scan(folder)]
 
 
 def _need(path: Path, exists: bool, kind: str) -> Path:

@@ -1,15 +1,12 @@
 """The images below a folder, and a count of everything that is left out."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlprompt.data.images import is_image_name
-from vlprompt.data.readers.listing import DataError
+from vlprompt.data.readers.listing import scan
 from vlprompt.errors import warn
-from vlprompt.files import reason
 
 SIDE_FILES = frozenset({"thumbs.db", "desktop.ini"})  # of Windows; those of macOS and Linux are hidden
 
@@ -48,7 +45,8 @@ def read_tree(folder: Path) -> Tree:
         elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):  # a broken link fails when opened
             names.append(entry.name)
         else:
-            tree.skipped[Path(entry.name).suffix.lower() or "no suffix"] += 1
+            kind = Path(entry.name).suffix.lower() or "no suffix"
+            tree.skipped[kind if not is_image_name(entry.name) else f"{kind} that is a pipe or a device"] += 1
     tree.images = [folder / name for name in sorted(names)]
     tree.direct = len(names)
     for name in sorted(deeper):
@@ -57,15 +55,6 @@ def read_tree(folder: Path) -> Tree:
         tree.skipped += below.skipped
         tree.folders += [name] if below.images else []
     return tree
-
-
-def scan(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder; DataError where the system refuses to list it."""
-    try:
-        with os.scandir(folder) as entries:
-            yield from entries
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({reason(error)}); check its permissions") from error
 
 
 def warn_of_skipped(folder: Path, skipped: Counter[str]) -> None:
