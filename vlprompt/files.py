@@ -74,19 +74,20 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 part.unlink(missing_ok=True)
 
 
-def parse_json(text: str | bytes, where: str) -> Any:
+def parse_json(text: str | bytes, where: str, *, nan_is_null: bool = False) -> Any:
     """Parse JSON that may be damaged or hostile.
 
     Args:
         text: The JSON; bytes in UTF-8, UTF-16 or UTF-32.
         where: The file, line or option it comes from, for the error.
+        nan_is_null: Read NaN, Python's mark of a missing number, as null instead of refusing it.
 
     Raises:
         VlpromptError: It is not JSON; it holds NaN, infinity, a number of too many digits or half of a surrogate pair;
             or it is nested too deeply.
     """
     try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        value = json.loads(text, parse_constant=_null if nan_is_null else _finite, parse_float=_finite)
         if isinstance(text, bytes) or SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -140,6 +141,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is not a finite number")
     return number
+
+
+def _null(text: str) -> float | None:
+    return None if text == "NaN" else _finite(text)
 
 
 def _too_deep(where: str) -> VlpromptError:

@@ -237,3 +237,10 @@ def test_descriptors_hold_only_known_fields() -> None:
     for file in folder.glob("*.toml"):
         assert set(tomllib.loads(file.read_text())) <= set(catalog.Descriptor.__dataclass_fields__) - {"name", "hint"}
     assert not list(folder.glob("*.py"))
+
+
+@pytest.mark.parametrize("what", ["./photos", "/nowhere/photos", "~/photos-of-nobody", "photos/cats"])
+def test_a_path_that_does_not_exist_is_reported_as_such(what: str) -> None:
+    for opened in (catalog.open_task, catalog.open_domains, catalog.open_texts):
+        with pytest.raises(UsageError, match=f"no such file or folder: {what};"):
+            opened(what)

@@ -50,7 +50,8 @@ def photos(tmp_path: Path, draw_image: Draw) -> vp.Task:
     """A test split of image files."""
     for number in range(COUNT):
         draw_image(tmp_path / "photos" / "test" / "cat" / f"{number:02}.png", seed=number, size=(40 + number, 33))
-    return vp.Task.from_folder(tmp_path / "photos")
+    with pytest.warns(vp.errors.VlpromptWarning, match="a single class"):
+        return vp.Task.from_folder(tmp_path / "photos")
 
 
 def differences(first: Batch, second: Batch) -> dict[str, float]:

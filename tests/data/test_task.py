@@ -1,7 +1,9 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -46,7 +48,9 @@ def test_a_folder_is_a_task(photos: Path) -> None:
 def test_a_table_and_a_data_set_are_tasks(tmp_path: Path, draw_image: Draw) -> None:
     draw_image(tmp_path / "a.png")
     (tmp_path / "pets.csv").write_text("path,label,split\na.png,cat,train\na.png,dog,test\n")
-    task = Task.from_csv(tmp_path / "pets.csv", template=("a {}.", "the {}."))
+    facts = r"1 of 2 .* no training .*: dog; 1 of 2 .* no test .*: cat; 1 of 1 test examples are also in train"
+    with pytest.warns(VlpromptWarning, match=facts), pytest.warns(VlpromptWarning, match="different classes"):
+        task = Task.from_csv(tmp_path / "pets.csv", template=("a {}.", "the {}."))
     assert (task.name, task.classes, len(task.train), len(task.test)) == ("pets", ("cat", "dog"), 1, 1)
     pairs = [(Image.new("RGB", (2, 2)), label) for label in (0, 1)]
     task = Task.from_dataset(pairs, test=pairs, classes=["cat", "dog"], name="pairs")
@@ -137,7 +141,7 @@ def test_a_template_holds_the_name_once(template: str) -> None:
 
 @pytest.mark.parametrize("classes", [(), ("",), ("cat", "  ")])
 def test_classes_need_names(classes: tuple[str, ...]) -> None:
-    with pytest.raises(VlpromptError, match="needs classes with names"):
+    with pytest.raises(VlpromptError, match=r"needs classes with names|has an empty name"):
         Task("t", classes)
 
 
@@ -148,9 +152,9 @@ def test_labels_must_be_classes(label: int) -> None:
 
 
 def test_wrong_templates_words_and_metrics_are_refused() -> None:
-    with pytest.raises(UsageError, match="no template given"):
+    with pytest.raises(UsageError, match="template must be a string or several, not empty"):
         Task("t", ("a",), ())
-    with pytest.raises(UsageError, match="needs a template such as"):
+    with pytest.raises(UsageError, match="template must be a string or several"):
         Task("t", ("a",), (), words=(("a",),))
     with pytest.raises(UsageError, match="label words for 2"):
         Task("t", ("a",), words=(("a",), ("b",)))
@@ -191,3 +195,74 @@ def test_parts_of_a_task_belong_to_its_data_set() -> None:
     assert {part.dataset for part in parts} == {"food101"}
     assert three_classes().dataset == ""
     assert task.template == "a photo of a {}."
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../b", "/etc", "a//b", "", "a\\b", "a\x1b[2J", "two\nlines", None, 5])
+def test_a_name_is_no_path_to_elsewhere(name: str) -> None:
+    with pytest.raises(UsageError, match="name"):
+        Task(name, ("a", "b"))
+    assert Task("vtab/kitti-v1.5", ("a", "b")).name == "vtab/kitti-v1.5"
+
+
+def test_names_of_folders_are_cleaned(tmp_path: Path, draw_image: Draw) -> None:
+    root = tmp_path / "v1.5 \x1b[2J\\x"
+    for place in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        draw_image(root / place)
+    assert Task.from_folder(root).name == "v1.5 _[2J_x"
+    assert Task.from_folder(str(root), name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    "words", [["bad", "good"], [["bad"], "good"], (("bad",), ("good",)), np.array(["bad", "good"])]
+)
+def test_a_string_is_one_label_word(words: Any) -> None:
+    task = Task("t", ("n", "p"), ("{text} {mask}",), words=words)
+    assert task.words == (("bad",), ("good",))
+    rows = [{"text": f"text {n}", "label": n % 2} for n in range(8)]
+    assert Task.from_text_dataset(rows, template="{text} {mask}", words=words, classes=["n", "p"]).words == task.words
+
+
+@pytest.mark.parametrize(
+    "words", ["bad good", b"x", {"n": "bad"}, 5, [None, "a"], [[], ["a"]], ["a", " "], [["a"], [1]]]
+)
+def test_other_label_words_are_refused(words: Any) -> None:
+    with pytest.raises(UsageError, match="words"):
+        Task("t", ("n", "p"), ("{text} {mask}",), words=words)
+
+
+def test_lists_become_tuples_and_other_kinds_are_refused() -> None:
+    task = Task("t", ["a", 2], "a {}.", [Example(Path("x"), 0)])  # type: ignore[arg-type]
+    assert (task.classes, task.templates, task.train) == (("a", "2"), ("a {}.",), (Example(Path("x"), 0),))
+    assert Task("t", ("a", "b"), train=iter(task.train)).train == task.train  # type: ignore[arg-type]
+    for fields in (
+        {"classes": "cat"}, {"classes": None}, {"classes": [None, "a"]}, {"classes": b"ab"}, {"templates": None},
+        {"templates": [b"a {}."]}, {"templates": 5}, {"train": "x.png"}, {"train": ["x.png"]}, {"test": 5},
+        {"val": None},
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            Task("t", **({"classes": ("a", "b")} | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", [True, 1.0, "1", None, np.int64(1)])
+def test_labels_of_examples_are_whole_numbers(label: Any) -> None:
+    with pytest.raises(UsageError, match=r"example 0 in test of task 't' has label .*; both must be whole numbers"):
+        Task("t", ("a", "b"), test=(Example(Path("x"), label),))
+
+
+@pytest.mark.parametrize("shots", ["4", True, 2.5, None, [4]])
+def test_shots_and_seeds_are_whole_numbers(shots: Any) -> None:
+    task = Task("t", ("a",), train=(Example(Path("x"), 0),))
+    with pytest.raises(UsageError, match="shots must be a whole number"):
+        task.few_shot(shots, 1)
+    with pytest.raises(UsageError, match="the seed must be a whole number"):
+        task.few_shot(1, shots)
+    assert task.few_shot(np.int64(1), 1).train == task.train
+
+
+@pytest.mark.parametrize("path", [None, "", 5, b"photos", ["photos"], "x" * 5000, "~nobody-9/x"])
+def test_paths_are_strings_or_paths(path: Any) -> None:
+    for read in (Task.from_folder, Task.from_csv, Task.from_domains):
+        with pytest.raises(UsageError, match=r"expected a path|is no path"):
+            read(path)
+    with pytest.raises(UsageError, match=r"expected a path|is no path"):
+        Task.from_texts(path, template="{text} {mask}")

@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlprompt.data import descriptors
+from vlprompt.data.arguments import path_of
 from vlprompt.data.descriptors import Descriptor, describe, names
 from vlprompt.data.images import as_stored
 from vlprompt.data.readers import (
@@ -114,12 +115,12 @@ def open_task(what: str, root: Path | str | None = None) -> Task:
     whole, slash, _ = what.partition("/")
     if whole in names() and (not slash or describe(whole).parts):
         return load_task(what, root or "")
-    path = Path(what).expanduser()
+    path = path_of(what)
     if path.is_dir():
         return Task.from_folder(path)
-    if path.suffix == ".csv" or path.is_file():
+    if path.suffix.lower() in (".csv", ".tsv") or path.is_file():
         return Task.from_csv(path)
-    raise unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
+    raise _unknown("data set", what, names(), "Or give a folder with a folder of images per class, or a CSV file.")
 
 
 def open_domains(what: str, root: Path | str | None = None) -> Task:
@@ -131,10 +132,10 @@ def open_domains(what: str, root: Path | str | None = None) -> Task:
     """
     if what in names():
         return load_task(what, root or "")
-    if (path := Path(what).expanduser()).is_dir():
+    if (path := path_of(what)).is_dir():
         return Task.from_domains(path)
     several = [name for name in names() if describe(name).domains]
-    raise unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
+    raise _unknown("data set of several domains", what, several, "Or give a folder of domains with folders of classes.")
 
 
 def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Task:
@@ -148,8 +149,8 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
     text_names = [name for name in names() if describe(name).kind == "texts"]
     if what.partition("/")[0] in text_names:
         return load_task(what, root or "")
-    if what in names() or not Path(what).expanduser().exists():
-        raise unknown(
+    if what in names() or not path_of(what).exists():
+        raise _unknown(
             "data set of texts", what, text_names, "Or give a .csv, .tsv or .jsonl file, or a folder of such."
         )
     if not options.get("template"):
@@ -168,6 +169,13 @@ def _hint(descriptor: Descriptor) -> Iterator[None]:
         yield
     except DataError as error:
         raise VlpromptError(f"{str(error).removesuffix('.')}. {descriptor.hint}") from error
+
+
+def _unknown(kind: str, what: str, known: Iterable[str], hint: str) -> UsageError:
+    """The error for what is no name on a list: a path that does not exist, or another name."""
+    if what.startswith(("~", ".")) or "/" in what or os.sep in what:
+        return UsageError(f"no such file or folder: {what}; nor is it a {kind} (`vlprompt list` prints their names)")
+    return unknown(kind, what, known, hint)
 
 
 def _place(descriptor: Descriptor, root: Path) -> Path:

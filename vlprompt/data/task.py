@@ -1,6 +1,7 @@
 """A task: images or texts with class numbers, names of the classes, and templates for prompts with these names."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,8 +10,11 @@ from typing import Any, Self
 
 import torch
 
+from vlprompt.data.arguments import check_name, name_of, path_of, strings_of, whole_number
+from vlprompt.data.classes import class_names
 from vlprompt.data.images import Example, Files, Images
 from vlprompt.data.label_words import label_words
+from vlprompt.data.overlap import checked
 from vlprompt.data.readers.domains import read_domain_folders
 from vlprompt.data.readers.folder import read_folder
 from vlprompt.data.readers.image_datasets import read_dataset
@@ -66,16 +70,22 @@ class Task:
     def __post_init__(self) -> None:
         if self.source is None:
             object.__setattr__(self, "source", self)
-        if not self.classes or any(not name.strip() for name in self.classes):
-            raise VlpromptError(f"task {self.name!r} needs classes with names, got {list(self.classes)[:5]}")
-        object.__setattr__(self, "words", label_words(self.words, self.classes))
+        check_name(self.name)
+        classes = class_names(self.classes)
+        for field_name, value in (
+            ("classes", classes),
+            ("templates", strings_of(self.templates, "template")),
+            ("words", label_words(self.words, classes)),
+            *((split, _examples(split, getattr(self, split))) for split in (*SPLITS, "unlabelled")),
+        ):
+            object.__setattr__(self, field_name, value)  # the way of a frozen dataclass
+        if not self.classes:
+            raise UsageError(f"task {self.name!r} needs classes with names, got none")
         if self.words and len(self.words) != len(self.classes):
             given = f"{len(self.classes)} classes and label words for {len(self.words)}"
             raise UsageError(f"task {self.name!r} has {given}; give each class its words")
         if not self.words:  # cloze templates are checked by the methods that use them
             ensemble(self.templates)
-        elif not self.templates:
-            raise UsageError(f"task {self.name!r} needs a template such as '{{text}} It was {{mask}}.'")
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         for split in (*SPLITS, "unlabelled"):
@@ -93,8 +103,8 @@ class Task:
         Raises:
             VlpromptError: No such folder, no class folders in it, or a class without images.
         """
-        listing = read_folder(Path(path), split_seed=split_seed)
-        return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
+        listing = checked(read_folder(path_of(path), split_seed=split_seed), str(path))
+        return cls.from_listing(listing, name_of(path_of(path).resolve().name, name), template)
 
     @classmethod
     def from_domains(
@@ -105,8 +115,8 @@ class Task:
         Raises:
             VlpromptError: A domain has no images, or two differ in their classes.
         """
-        listing = read_domain_folders(Path(path).expanduser(), split_seed=split_seed)
-        return cls.from_listing(listing, name or Path(path).expanduser().resolve().name, template)
+        listing = read_domain_folders(path_of(path), split_seed=split_seed)
+        return cls.from_listing(listing, name_of(path_of(path).resolve().name, name), template)
 
     @classmethod
     def from_csv(
@@ -117,7 +127,8 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        return cls.from_listing(read_csv(Path(path), **options), name or Path(path).stem, template)
+        listing = checked(read_csv(path_of(path), **options), str(path))
+        return cls.from_listing(listing, name_of(path_of(path).stem, name), template)
 
     @classmethod
     def from_dataset(
@@ -131,7 +142,8 @@ class Task:
         Raises:
             VlpromptError: Class names are missing, or a label has no class.
         """
-        return cls.from_listing(read_dataset(train, **options), name or type(train).__name__.lower(), template)
+        listing = checked(read_dataset(train, **options), "the data set")
+        return cls.from_listing(listing, name or type(train).__name__.lower(), template)
 
     @classmethod
     def from_texts(
@@ -156,9 +168,10 @@ class Task:
         Raises:
             VlpromptError: With the line that cannot be read.
         """
-        listing = read_texts(Path(path), **options)
+        slots = re.findall(r"\{(\w+)", " ".join(strings_of(template, "template")))
+        listing = checked(read_texts(path_of(path), slots=slots, **options), str(path))
         words = label_words(words, listing.classes) or listing.classes
-        return cls.from_listing(listing, name or Path(path).stem, template, words=words)
+        return cls.from_listing(listing, name_of(path_of(path).stem, name), template, words=words)
 
     @classmethod
     def from_text_dataset(
@@ -175,7 +188,7 @@ class Task:
         Raises:
             VlpromptError: Class names are missing, or a row has no text or no class.
         """
-        listing = read_text_dataset(train, **options)
+        listing = checked(read_text_dataset(train, **options), "the data set")
         words = label_words(words, listing.classes) or listing.classes
         return cls.from_listing(listing, name or type(train).__name__.lower(), template, words=words)
 
@@ -193,7 +206,7 @@ class Task:
         return cls(
             name,
             listing.classes,
-            listing.templates or ((template,) if isinstance(template, str) else tuple(template)),
+            listing.templates or strings_of(template, "template"),
             *listing.splits,
             listing.unlabelled,
             images=listing.images,
@@ -213,6 +226,7 @@ class Task:
         Raises:
             UsageError: Fewer than one shot, or training examples that are missing or unlabelled.
         """
+        shots, seed = whole_number(shots, "shots"), whole_number(seed, "the seed")
         if shots < 1:
             raise UsageError(f"shots must be 1 or more, got {shots}; for none at all, run zero-shot on the task itself")
         labels = _labels(self.train)
@@ -277,7 +291,7 @@ def set_aside(task: Task, count: int, seed: int = 0) -> Task:
     Raises:
         UsageError: `count` is not between 1 and one less than the number of training examples.
     """
-    if not 0 < count < len(task.train):
+    if not 0 < whole_number(count, "the number of examples") < len(task.train):
         raise UsageError(f"{task.name} has {len(task.train)} training examples; {count} of them cannot be set aside.")
     order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(seed)).tolist()
     moved = set(order[:count])
@@ -301,9 +315,24 @@ def _labels(examples: Iterable[Example]) -> list[int]:
     return [example.label for example in examples]
 
 
+def _examples(split: str, examples: Any) -> tuple[Example, ...]:
+    """A split as a tuple; UsageError for what is no list of examples."""
+    if isinstance(examples, tuple) and (not examples or isinstance(examples[0], Example)):
+        return examples
+    given = tuple(examples) if isinstance(examples, Iterable) and not isinstance(examples, str | Mapping) else (None,)
+    if not all(isinstance(each, Example) for each in given):
+        raise UsageError(
+            f"{split} must be a list of `Example`; from paths or data sets, use Task.from_folder and others"
+        )
+    return given
+
+
 def _check(where: str, examples: Sequence[Example], classes: int, domains: int) -> None:
     """Raise VlpromptError unless every label is -1 or the number of a class, and every domain is a domain's number."""
     for position, example in enumerate(examples):
+        if type(example.label) is not int or type(example.domain) is not int:  # True is no label
+            given = f"label {example.label!r} and domain {example.domain!r}"
+            raise UsageError(f"example {position} in {where} has {given}; both must be whole numbers")
         if not -1 <= example.label < classes:
             allowed = f"there are {classes} classes, so labels go from 0 to {classes - 1} (-1: unknown)"
             raise VlpromptError(

@@ -168,3 +168,9 @@ def test_office_caltech10_from_the_shared_folder(shared: Path) -> None:
         pytest.skip("no Office-Caltech10 there")
     task = catalog.load_task("office_caltech10", shared / "data")  # a warning would be an error: sizes are published
     assert len(task.train + task.val + task.test) == 2533
+
+
+def test_names_that_are_not_unicode_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo" / "caf\udce9").mkdir(parents=True)
+    with pytest.raises(VlpromptError, match=r"the name of class 0, 'caf.udce9', is not valid Unicode; rename it"):
+        read_domain_folders(tmp_path)

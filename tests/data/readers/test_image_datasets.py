@@ -1,10 +1,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vlprompt.data.readers.image_datasets import read_dataset
+from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, VlpromptError
 
 RED = Image.new("RGB", (2, 2), "red")
@@ -79,3 +82,32 @@ def test_unknown_labels_are_allowed_in_test_but_cannot_be_split() -> None:
     assert read_dataset(Torchvision([0]), test=Torchvision([-1])).splits.test[0].label == -1
     with pytest.raises(VlpromptError, match="label -1"):
         read_dataset(Torchvision([0, -1]))
+
+
+IMAGE = Image.new("RGB", (4, 4))
+
+
+def test_generators_are_read_once() -> None:
+    task = Task.from_dataset(((IMAGE, n % 2) for n in range(8)), classes=np.array(["a", "b"]))
+    assert sum(map(len, (task.train, task.val, task.test))) == 8
+    assert task.images.open(7).size == (4, 4)
+
+
+@pytest.mark.parametrize("label", [2, -2, True, 0.5, None, "cat", [0]])
+def test_wrong_labels_are_refused(label: Any) -> None:
+    with pytest.raises(VlpromptError, match=r"example 1 of train has (label|no label)"):
+        Task.from_dataset([(IMAGE, 0), (IMAGE, label)], classes=["a", "b"])
+
+
+@pytest.mark.parametrize("label", [1, np.int32(1), 1.0, torch.tensor(1), "b"])
+def test_labels_of_any_library_are_read(label: Any) -> None:
+    task = Task.from_dataset([(IMAGE, 0), (IMAGE, 1)], test=[(IMAGE, label), (IMAGE, 0)], classes=["a", "b"])
+    assert [example.label for example in task.test] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "data", [None, "photos", b"x", 5, {"image": []}, [IMAGE], [(IMAGE,)], [{"image": IMAGE}], ["ab"]]
+)
+def test_what_is_no_data_set_is_refused(data: Any) -> None:
+    with pytest.raises(VlpromptError, match=r"(must be|has no field|has label)"):
+        Task.from_dataset(data, classes=["a", "b"])

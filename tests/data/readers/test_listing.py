@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from vlprompt.data.readers import listing
 from vlprompt.data.readers.listing import DataError, LabelNames, contents, need_images, read_json, split_groups
 
 
@@ -48,3 +49,13 @@ def test_json_that_is_damaged_or_missing(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(DataError, match=r"a.json is not readable JSON: .*; get it again\.$"):
         read_json(file)
+
+
+def test_a_folder_that_the_system_does_not_list_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    for read in (listing.subfolders, listing.images_below, listing.contents):
+        with pytest.raises(listing.DataError, match=r"cannot be listed \(Permission denied\); check its permissions"):
+            read(tmp_path)

@@ -77,3 +77,18 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_split_file(tmp_path / "other.json", images)
     with pytest.raises(DataError, match=r"missing folder .*jpg"):
         read_split_file(file, tmp_path / "jpg")
+
+
+@pytest.mark.parametrize("label", [2, 10**9, 99999999999999999999999])
+def test_a_huge_label_is_one_line(tmp_path: Path, label: int) -> None:
+    file = tmp_path / "split.json"
+    file.write_text(f'{{"train": [["a.jpg", 0, "cat"], ["b.jpg", {label}, "dog"]], "val": [], "test": []}}')
+    with pytest.raises(DataError, match="no entry has the label 1; labels must count from 0 without gaps"):
+        read_split_file(file, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[" + b"9" * 5000 + b"]", b'["\\ud800"]', b"\xff", b"[NaN]", b""])
+def test_hostile_json_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "split.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"split.json is not readable JSON: .*; get it again"):
+        read_split_file(tmp_path / "split.json", tmp_path)

@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vlprompt.data.images import BadImageError
 from vlprompt.data.readers.table import read_csv
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.errors import UsageError, VlpromptError, VlpromptWarning
 
 
 def table(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
@@ -78,8 +80,80 @@ def test_a_label_outside_the_classes_names_the_nearest(tmp_path: Path) -> None:
 
 def test_missing_columns_and_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no column 'path'; its columns are: image, label"):
-        read_csv(table(tmp_path, "image,label\n1.png,a\n"))
-    with pytest.raises(UsageError, match="no column 'path'; its columns are: none"):
+        read_csv(table(tmp_path, "image,label\n1.png,a\n"), path_column="path")
+    with pytest.raises(UsageError, match=r"no column 'path'; its columns are: picture, label; .* or give path_column="):
+        read_csv(table(tmp_path, "picture,label\n1.png,a\n"))
+    with pytest.raises(UsageError, match=r"no column 'fold'; its columns are: path, label"):
+        read_csv(table(tmp_path, "path,label\n1.png,a\n"), split_column="fold")
+    with pytest.raises(UsageError, match=r"t\.csv is empty"):
         read_csv(table(tmp_path, ""))
     with pytest.raises(VlpromptError, match=r"missing file .*gone.csv \(its folder holds t.csv\)"):
         read_csv(tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize("column", ["path", "file", "Filename", " image", "FilePath", "file_name", "Image Path"])
+def test_the_column_of_paths_has_several_names(tmp_path: Path, column: str) -> None:
+    listing = read_csv(table(tmp_path, f",{column};label\n0,a.png;x\n1,b.png;y\n".replace(",", ";")))
+    assert {example.item for split in listing.splits for example in split} == {tmp_path / "a.png", tmp_path / "b.png"}
+
+
+@pytest.mark.parametrize("text", ["img\\circle\\1.png", ".\\img\\circle\\1.png", "img\\circle/1.png"])
+def test_backslashes_separate_folders(tmp_path: Path, text: str) -> None:
+    listing = read_csv(table(tmp_path, f"path,label,split\r\n{text},a,test\r\n"))
+    assert listing.splits.test[0].item == tmp_path / "img/circle/1.png"
+
+
+def test_a_file_may_have_a_backslash_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a\\b.png").touch()
+    listing = read_csv(table(tmp_path, "path,label,split\na\\b.png,a,test\n"))
+    assert listing.splits.test[0].item == tmp_path / "a\\b.png"
+
+
+def test_the_home_folder_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    listing = read_csv(table(tmp_path, "path,label,split\n~/x.png,a,test\n"))
+    assert listing.splits.test[0].item == tmp_path / "x.png"
+
+
+@pytest.mark.parametrize("missing", ["", "NaN", "null", "None"])
+def test_missing_paths_and_labels_name_the_line(tmp_path: Path, missing: str) -> None:
+    with pytest.raises(VlpromptError, match="line 3: column 'label' is empty"):
+        read_csv(table(tmp_path, f"path,label\n1.png,a\n2.png,{missing}\n"))
+    with pytest.raises(VlpromptError, match="line 2: column 'file' is empty"):
+        read_csv(table(tmp_path, f"file,label\n{missing},a\n"))
+
+
+def test_repeated_rows_and_images_of_two_classes_are_counted(tmp_path: Path) -> None:
+    with pytest.warns(VlpromptWarning, match=r"t.csv: 2 rows repeat another one and are left out"):
+        listing = read_csv(table(tmp_path, "path,label\n1.png,a\n2.png,b\n1.png,a\n1.png,a\n"))
+    assert sum(map(len, listing.splits)) == 2
+    with pytest.warns(VlpromptWarning, match=r"1 images are in rows of different classes; the first: .*1.png"):
+        read_csv(table(tmp_path, "path,label\n1.png,a\n1.png,b\n"))
+
+
+def test_numbers_are_classes_in_order_of_their_value(tmp_path: Path) -> None:
+    rows = "".join(f"{n}.png,{n}\n" for n in (10, 9, 1))
+    assert read_csv(table(tmp_path, "path,label\n" + rows)).classes == ("1", "9", "10")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path_column": 5},
+        {"label_column": None},
+        {"split_column": None},
+        {"delimiter": ";;"},
+        {"root": 5},
+        {"classes": 5},
+    ],
+)
+def test_options_of_another_type_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        read_csv(table(tmp_path, "path,label\n1.png,a\n2.png,b\n"), **options)
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x.png", "\\" + "a" * 5000, "a\0b.png"])
+def test_odd_paths_are_kept(tmp_path: Path, path: str) -> None:
+    listing = read_csv(table(tmp_path, f"path,label,split\n{path},a,test\n"))
+    with pytest.raises(BadImageError):
+        listing.images.open(listing.splits.test[0].item)

@@ -45,3 +45,10 @@ def test_tables_with_and_without_a_header(file: Path) -> None:
 def test_labels_may_be_numbers_unless_they_are_names() -> None:
     assert label_numbers(["cat", "0"], numbers=False) == {"cat": 0, "0": 1}
     assert label_numbers(["cat", "0"], numbers=True) == {"cat": 0, "0": 1, "1": 1}
+
+
+@pytest.mark.parametrize("line", [b"caf\xe9 1\n", b"a \xf4\n", b"\xff\xfea 1\n"])
+def test_lists_that_are_not_utf_8_name_the_line(file: Path, line: bytes) -> None:
+    file.write_bytes(b"a b\n" + line)
+    with pytest.raises(DataError, match=r"list.txt, line 2: not UTF-8 text"):
+        list(pairs(file, "x", "y"))

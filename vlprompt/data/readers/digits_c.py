@@ -37,7 +37,7 @@ def read_corrupted_digits(split: Path | Traversable, which: str = "") -> Listing
     name = name or MIXED
     if name not in (*CORRUPTIONS, MIXED):
         raise unknown("corruption of digits-c", name, (*CORRUPTIONS, MIXED))
-    severity = int(level) if level.isdecimal() else DEFAULT if not level else 0
+    severity = int(level) if level.isdecimal() and len(level) < 9 else DEFAULT if not level else 0
     if not 1 <= severity <= SEVERITIES:
         raise UsageError(f"severity {level!r} of digits-c/{name} is not known; it goes from 1 to {SEVERITIES}.")
     listing = read_digits(split)

@@ -35,7 +35,7 @@ def _listed(file: Path, names: LabelNames) -> list[tuple[str, int]]:
     if len(paths) != len(numbers) or not paths:
         raise DataError(f"{file} lists {len(paths)} images and {len(numbers)} labels; get it again.")
     for place, (path, number) in enumerate(zip(paths, numbers, strict=True)):
-        if not isinstance(path, str) or "/" not in path or int(number) < 1:
+        if not isinstance(path, str) or "/" not in path or not isinstance(number, int | float) or not 1 <= number < 1e6:
             raise DataError(f"{file}, entry {place}: expected BREED/IMAGE and a label from 1, found {path!r}")
         names.add(int(number), Path(path).parent.name, f"{file}, entry {place}")
     return [(path, int(number)) for path, number in zip(paths, numbers, strict=True)]

@@ -8,7 +8,7 @@ test, see `splits.split_by_seed`.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vlprompt.data.classes import check_classes
+from vlprompt.data.classes import check_classes, class_names, in_order
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.listing import (
     DataError,
@@ -42,7 +42,7 @@ def read_domain_folders(root: Path, domains: Mapping[str, str] | None = None, *,
     Raises:
         DataError: A domain is missing, has no images or has other classes than the others.
     """
-    folders = {_plain(name): name for name in subfolders(need_folder(root))}
+    folders = {_plain(name): name for name in class_names(subfolders(need_folder(root)), str(root))}
     images: dict[str, Groups] = {}
     for name, folder in (domains or {name: name for name in folders.values()}).items():
         images[name] = _class_folders(need_folder(root / folders.get(_plain(folder), folder)))
@@ -90,7 +90,7 @@ def _plain(name: str) -> str:
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
     """The images of each class by its name; under "" where there are images and no class folders."""
-    names = subfolders(folder)
+    names = list(class_names(subfolders(folder), str(folder)))
     if names == ["images"]:
         return _class_folders(folder / "images")
     if not names and (images := list(images_in(folder))):
@@ -110,7 +110,7 @@ def _listed(file: Path, images: Path, names: LabelNames) -> dict[str, list[Path]
     groups: dict[str, list[Path]] = {}
     for where, path, label in pairs(file, "CLASS/IMAGE", "a label", at_last_blank=True):
         name = Path(path).parent.name.lower()
-        if not label.isdecimal() or not name:
+        if not label.isdecimal() or len(label) > 9 or not name:
             raise DataError(f"{where}: expected CLASS/IMAGE and a label, found '{path} {label}'")
         names.add(int(label), name, where)
         groups.setdefault(name, []).append(images / path)
@@ -133,7 +133,7 @@ def _listing(
     label_of = {"": -1} | {name: label for label, name in enumerate(classes)}
     splits: tuple[list[Example], ...] = ([], [], [])
     for number, (domain, groups) in enumerate(images.items()):
-        for name, paths in sorted(groups.items()):
+        for name, paths in ((name, groups[name]) for name in in_order(groups)):
             for examples, positions in zip(splits, split[f"{domain}/{name}"], strict=True):
                 examples += [Example(paths[position], label_of[name], number) for position in positions]
     return Listing(classes, Files(root), Splits(*map(tuple, splits)), domains=tuple(images))
@@ -141,7 +141,7 @@ def _listing(
 
 def _common_classes(images: Mapping[str, Groups], root: Path) -> tuple[str, ...]:
     """The classes of all labelled domains; DataError where there is no such domain or two have different classes."""
-    labelled = {domain: sorted(groups) for domain, groups in images.items() if "" not in groups}
+    labelled = {domain: in_order(groups) for domain, groups in images.items() if "" not in groups}
     if not labelled:
         raise DataError(f"{root} has no domain with class folders; expected {root / '<domain>/<class>/<image>'}")
     first = next(iter(labelled))

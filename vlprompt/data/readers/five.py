@@ -76,7 +76,7 @@ def _svhn(root: Path, split: str) -> Part:
     file = need_folder(root / "svhn") / f"{split}_32x32.mat"
     arrays = read_mat(file, ("X", "y"))
     pixels, labels = arrays["X"], arrays["y"].ravel()
-    if pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, len(labels)):
+    if pixels.dtype != np.uint8 or labels.dtype.kind not in "uif" or pixels.shape != (32, 32, 3, len(labels)):
         state = f"it holds {pixels.shape} {pixels.dtype} pixels and {len(labels)} labels"
         raise DataError(f"{file} is not SVHN's cropped digits: {state}; get it again.")
     array = ImageArray(file, np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)))  # (N, 32, 32, 3)

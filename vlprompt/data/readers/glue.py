@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.listing import DataError, Listing, Splits, need_file, need_folder
+from vlprompt.data.readers.rows import records
 from vlprompt.data.readers.text_files import label_numbers
-from vlprompt.data.readers.texts import records
 from vlprompt.data.splits import SPLITS
 from vlprompt.data.texts import Text
 from vlprompt.errors import unknown, warn

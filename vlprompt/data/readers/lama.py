@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vlprompt.data.images import Example, Files
 from vlprompt.data.readers.listing import DataError, Listing, Splits, need_file, need_folder
-from vlprompt.data.readers.texts import records
+from vlprompt.data.readers.rows import records
 from vlprompt.data.texts import Text
 from vlprompt.errors import UsageError, unknown
 

@@ -1,6 +1,5 @@
 """The result of a reader, and the checks that readers share."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from vlprompt.data.images import Example, Images, Item, is_image_name
 from vlprompt.data.splits import TEST_SHARE, VAL_SHARE, split_by_seed
 from vlprompt.errors import VlpromptError
+from vlprompt.files import parse_json, reason
 
 
 class DataError(VlpromptError):
@@ -57,16 +57,24 @@ class LabelNames(dict[int, str]):
 
     def in_order(self, source: str, first: int = 0) -> list[str]:
         """The names by label, counted from `first`; DataError where a label has no name."""
-        gaps = [label for label in range(first, max(self, default=first - 1) + 1) if label not in self]
-        if gaps:
-            raise DataError(f"{source}: no entry has the label {gaps[0]}; labels must count from {first} without gaps")
+        gap = next((label for label in range(first, first + len(self)) if label not in self), None)
+        if gap is not None:
+            raise DataError(f"{source}: no entry has the label {gap}; labels must count from {first} without gaps")
         return [self[label] for label in sorted(self)]
 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted, without hidden ones; links are followed."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return sorted(entry.name for entry in scan(folder) if not entry.name.startswith(".") and entry.is_dir())
+
+
+def scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder; DataError where the system refuses to list it."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({reason(error)}); check its permissions") from error
 
 
 def images_in(folder: Path) -> Iterator[Path]:
@@ -108,10 +116,11 @@ def need_file(file: Path) -> Path:
 
 def read_json(file: Path) -> Any:
     """The contents of a JSON file; DataError if it is missing or damaged."""
+    content = need_file(file).read_bytes()
     try:
-        return json.loads(need_file(file).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}; get it again.") from error
+        return parse_json(content, "it")
+    except VlpromptError as error:
+        raise DataError(f"{file} is not readable JSON: {str(error).removesuffix('.')}; get it again.") from error
 
 
 def split_groups(
@@ -143,8 +152,7 @@ def split_groups(
 
 def _names(folder: Path) -> list[str]:
     """All names in a folder, unsorted; strings, because a path object each would be slow for a million files."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+    return [entry.name for entry in scan(folder)]
 
 
 def _need(path: Path, exists: bool, kind: str) -> Path:

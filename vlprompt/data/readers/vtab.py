@@ -43,7 +43,7 @@ def read_vtab(folder: Path, part: str, classes: int) -> Listing:
 def _listed(file: Path, classes: int) -> tuple[Example, ...]:
     examples = []
     for where, path, label in pairs(file, "a path", "a label", at_last_blank=True):
-        if not label.isdecimal() or int(label) >= classes:
+        if not label.isdecimal() or len(label) > 9 or int(label) >= classes:
             raise DataError(f"{where}: label {label!r}; labels go from 0 to {classes - 1}")
         examples.append(Example(file.parent / path, int(label)))
     if not examples:
