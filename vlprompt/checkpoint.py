@@ -6,7 +6,7 @@ copy for people and other programs. Equal content gives equal bytes.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,15 @@ from torch import Tensor
 
 from vlprompt.errors import VlpromptError, out_of_memory, warn
 from vlprompt.files import parse_json, reason, refuse_special, write_files
+from vlprompt.randomness import SEEDS
 
 FORMAT = 1
 TENSORS = "prompt.safetensors"
 META = "prompt.json"
 LARGEST = 8 * 2**30  # bytes of a file, which may be sparse: it is read whole before its checksum is known
+MOST_CLASSES, LONGEST_NAME, LONGEST_TEXT = 100_000, 1000, 5000
+LARGEST_SETTING = 100_000  # of a prompt's config, such as the number of learned tokens
+DEEPEST = 4  # methods that wrap one another
 _HEADER = "vlprompt"  # one key, because safetensors writes several in random order
 
 
@@ -54,6 +58,32 @@ def load(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if copy.is_file() and not _holds(copy, _readable(meta)):
         warn(f"{copy} differs from the description in {TENSORS}, which counts (to change a prompt, save it again).")
     return tensors, meta
+
+
+def description(folder: str | Path) -> dict[str, Any]:
+    """Read the description of a saved prompt.
+
+    Raises:
+        VlpromptError: The prompt is missing or damaged, lacks a field, or a field is not what vlprompt writes.
+    """
+    return checked(load(folder)[1], str(folder))
+
+
+def checked(meta: Mapping[str, Any], source: str, depth: int = 1) -> dict[str, Any]:
+    """Return a description after a check of all its fields; errors as for `description`."""
+    missing = [key for key in _FIELDS if key not in meta]
+    if missing:
+        raise VlpromptError(f"{source} lacks {', '.join(missing)}; it is not a prompt that vlprompt saved.")
+    for key, (fits, allowed) in _FIELDS.items():
+        if not fits(meta[key]):
+            raise _misfit(source, key, meta[key], allowed)
+    if not _is_text(meta.get("backbone", "")):
+        raise _misfit(source, "backbone", meta["backbone"], "the name of a model")
+    if "over" in meta:
+        if not isinstance(meta["over"], dict) or depth == DEEPEST:
+            raise _misfit(source, "over", meta["over"], f"the description of a learner, at most {DEEPEST} deep")
+        checked(meta["over"], source, depth + 1)
+    return dict(meta)
 
 
 def save_state(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
@@ -133,3 +163,37 @@ def _stable_json(meta: Mapping[str, object], indent: int | None = None) -> str:
 def _readable(meta: Mapping[str, object]) -> bytes:
     """The content of `prompt.json`."""
     return f"{_stable_json(meta, indent=2)}\n".encode()
+
+
+def _misfit(source: str, key: str, value: Any, allowed: str) -> VlpromptError:
+    given = str(value)[:80]
+    return VlpromptError(f"{source}: its field {key!r} is {given!r} ({type(value).__name__}); it must be {allowed}.")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+
+
+def _are_classes(value: Any) -> bool:
+    if not (isinstance(value, list) and 1 <= len(value) <= MOST_CLASSES):
+        return False
+    return all(isinstance(name, str) and 1 <= len(name) <= LONGEST_NAME for name in value)
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and value in SEEDS
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(each) is not int or abs(each) <= LARGEST_SETTING for each in value.values()
+    )
+
+
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "method": (_is_text, "the name of a method"),
+    "config": (_is_config, f"a table of settings, whole numbers up to {LARGEST_SETTING}"),
+    "classes": (_are_classes, f"a list of 1 to {MOST_CLASSES} names of 1 to {LONGEST_NAME} characters"),
+    "fingerprint": (_is_text, "the fingerprint of a model"),
+    "seed": (_is_seed, f"a whole number from 0 to {SEEDS.stop - 1}"),
+}

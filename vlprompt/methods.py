@@ -21,7 +21,6 @@ from vlprompt import checkpoint, cloze, learners
 from vlprompt.config import make_config
 from vlprompt.errors import UsageError, VlpromptError, out_of_memory, unknown
 from vlprompt.learner import USER_FILES, PromptLearner
-from vlprompt.saved import checked
 from vlprompt.training.config import Variant
 
 PLUGINS = ("vlprompt.learners", "vlprompt.cloze")  # entry-point groups
@@ -136,7 +135,7 @@ def load(
         VlpromptError: The folder is missing or damaged, or belongs to another backbone or to an unknown method.
     """
     tensors, meta = checkpoint.load(folder)
-    checked(meta, str(folder))
+    checkpoint.checked(meta, str(folder))
     if meta["fingerprint"] != backbone.fingerprint:
         raise VlpromptError(
             f"{folder} was trained with the backbone {meta.get('backbone')} ({meta['fingerprint']}), this is "

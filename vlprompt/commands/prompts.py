@@ -43,7 +43,8 @@ class PromptOptions:
         """
         from vlprompt import methods
         from vlprompt.backbones import LanguageModel, load_backbone, load_lm
-        from vlprompt.saved import description, saved_backbone
+        from vlprompt.backbones.saved import saved_backbone
+        from vlprompt.checkpoint import description
 
         given = [methods.learner_class(name) for name in self.learner]
         kind = methods.saved_class(description(prompt)["method"], given, str(prompt))

@@ -89,8 +89,8 @@ class Task:
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         for split in (*SPLITS, "unlabelled"):
-            classes = 0 if split == "unlabelled" else len(self.classes)
-            _check(f"{split} of task {self.name!r}", getattr(self, split), classes, max(len(self.domains), 1))
+            count = 0 if split == "unlabelled" else len(self.classes)
+            _check(f"{split} of task {self.name!r}", getattr(self, split), count, max(len(self.domains), 1))
 
     @classmethod
     def from_folder(

@@ -17,7 +17,7 @@ from vlprompt import checkpoint
 from vlprompt.commands.prompts import PromptOptions
 from vlprompt.errors import VlpromptError
 from vlprompt.learners import CoOp
-from vlprompt.saved import saved_backbone
+from vlprompt.backbones.saved import saved_backbone
 
 
 @pytest.fixture(scope="module")
