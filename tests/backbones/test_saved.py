@@ -14,10 +14,10 @@ import torch
 import vlprompt as vp
 from benchmarks.fuzz import mutate_json
 from vlprompt import checkpoint
+from vlprompt.backbones.saved import saved_backbone
 from vlprompt.commands.prompts import PromptOptions
 from vlprompt.errors import VlpromptError
 from vlprompt.learners import CoOp
-from vlprompt.backbones.saved import saved_backbone
 
 
 @pytest.fixture(scope="module")
