@@ -107,9 +107,9 @@ def test_long_strips_are_cropped_before_they_are_resized(
     sizes = []
     resize = tvf.resize
     monkeypatch.setattr(tvf, "resize", lambda image, *rest: sizes.append(image.size) or resize(image, *rest))
-    pixels = transforms.test_transform(transforms.Preprocess(32, (0, 0, 0), (1, 1, 1))).pixels(
+    pixels = transforms.test_transform(transforms.Preprocess(224, (0, 0, 0), (1, 1, 1))).pixels(
         Image.new("RGB", size, (9, 8, 7))
     )
-    assert pixels.shape == (3, 32, 32)
+    assert pixels.shape == (3, 224, 224)
     assert (torch.tensor([9, 8, 7], dtype=torch.uint8) == pixels.flatten(1).T).all()
     assert max(sizes[0]) <= 32 * min(size)

@@ -20,7 +20,8 @@ from vlprompt.randomness import seeded
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
 RESIZES = ("shortest", "squash")
-LONG = 32  # ratio of the sides beyond which an image is cropped before it is resized
+MOST_PIXELS = 64 * 2**20  # of a resized image; one that would have more is cropped before it is resized
+LONG = 32  # ratio of its sides then
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class _CenterCrop(Transform):
         p = self.preprocess
         whole = math.floor(p.size / p.crop_pct)
         size = [whole] if p.resize == "shortest" else [whole, whole]
-        if p.resize == "shortest" and max(image.size) > LONG * min(image.size):
+        if p.resize == "shortest" and whole**2 * max(image.size) > MOST_PIXELS * min(image.size):
             # The rest is cropped away below; resized as a whole, a strip of 8 x 100,000 pixels would take gigabytes.
             image = tvf.center_crop(image, [min(side, LONG * min(image.size)) for side in (image.height, image.width)])
         image = tvf.resize(image, size, tv.InterpolationMode(p.interpolation))
