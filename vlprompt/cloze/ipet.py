@@ -37,7 +37,7 @@ class IPETConfig(DistilledConfig):
     # Of the other models, whose scores label texts for a model (cli.py, --ipet_logits_percentage).
     share: float = number(0.25, above=0, at_most=1)
     growth: float = number(5.0, at_least=1)  # d (cli.py, --ipet_scale_factor)
-    # The first generation's texts of a class are drawn among so many, those for which it is most probable, also where
+    # The first generation's texts of a class are drawn among the N texts for which it is most probable, also where
     # another class is more so (cli.py, --ipet_n_most_likely; README: 100); 0: among all that it is predicted for.
     n_most_likely: int = number(0, at_least=0)
 
