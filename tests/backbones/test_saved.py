@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import vlprompt as vp
-from benchmarks.fuzz import mutate_json
+from benchmarks.fuzz.mutations import mutate_json
 from vlprompt import checkpoint
 from vlprompt.backbones.saved import saved_backbone
 from vlprompt.commands.prompts import PromptOptions
