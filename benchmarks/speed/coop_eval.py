@@ -48,7 +48,7 @@ def run(quick: bool = False) -> Iterator[Record]:
 def measured(clip: Clip, setting: Setting) -> Record:
     """All three sides in turn."""
     learner, data = CoOp(clip, names(setting.classes)), examples(clip, setting)
-    texts = FullTexts(clip, learner.classes, learner.config.n_ctx)
+    texts = FullTexts(clip, learner.classes, learner.context.shape[-2])
     once(learner, data)  # warm-up
     sides: list[tuple[Callable[[], Any], int]] = [
         (lambda: once(learner, data), 4),

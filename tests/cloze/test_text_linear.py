@@ -50,9 +50,11 @@ def test_its_head_grows_with_a_task_that_brings_new_classes(tiny_lm: Callable[[s
     assert not learner.head.weight.any()
     with torch.no_grad():
         learner.head.weight.fill_(1.0)
-    rows = tuple(vp.Example(vp.Text.of(text=f"the film was {word}"), 2) for word in ("fine", "dull"))
+    rows = tuple(
+        vp.Example(vp.Text.of(text=f"the film was {word}"), 1 + at) for at, word in enumerate(("fine", "dull"))
+    )
     learner.begin_task(vp.Task("three", ("no", "yes", "maybe"), ("{text} it was {mask}",), rows, words=(("bad",),) * 3))
     assert learner.classes == ("no", "yes", "maybe")
     assert learner.head.weight[:2].eq(1.0).all()
     assert not learner.head.weight[2].any()
-    assert learner.head.present.tolist() == [False, False, True]
+    assert learner.head.present.tolist() == [False, True, True]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt.commands.options import RunOptions, TextRunOptions
-from vlprompt.errors import UsageError
+from vlprompt.errors import UsageError, VlpromptWarning
 
 PROTOCOLS = {
     "adapt": "domain_adaptation",
@@ -57,5 +57,25 @@ def test_settings_belong_to_the_learners_of_the_run(tmp_path: Path) -> None:
 def test_training_settings_need_a_learner_that_is_trained(tmp_path: Path) -> None:
     options = RunOptions(augment="none", out=tmp_path)
     assert options.runner(options.specs(["zero_shot", "coop"])).training == {"augment": "none"}
+    assert options.runner(options.specs(["zero_shot", "tip_adapter"])).training == {"augment": "none"}, "its views"
+    views = RunOptions(augment="paper", out=tmp_path)
     with pytest.raises(UsageError, match="augment cannot be set"):
-        options.runner(options.specs(["zero_shot", "tip_adapter"]))
+        views.runner(views.specs(["zero_shot", "linear_probe"]))
+
+
+def test_a_template_that_some_learners_do_not_read_is_reported(tmp_path: Path) -> None:
+    options = RunOptions(template="the digit {}.", out=tmp_path)
+    with pytest.warns(VlpromptWarning, match="--template has no effect on coop, linear_probe"):
+        options.runner(options.specs(["zero_shot", "coop", "linear_probe", "tip_adapter"]))
+
+
+def test_training_settings_without_effect_are_refused_or_reported(tmp_path: Path) -> None:
+    steps = RunOptions(set=("train.lr=5", "train.epochs=7"), out=tmp_path)
+    with pytest.raises(UsageError, match="no learner of this run is trained in steps, so epochs, lr cannot be set"):
+        steps.runner(steps.specs(["linear_probe"]))
+    with pytest.warns(VlpromptWarning, match="linear_probe: not trained in steps, so epochs, lr cannot be set there"):
+        steps.runner(steps.specs(["linear_probe", "coop"]))
+    views = RunOptions(augment="none", out=tmp_path)
+    for learner in ("tip_adapter", "linear_probe", "coop"):
+        assert views.runner(views.specs([learner])).training == {"augment": "none"}
+

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt import cli
+from vlprompt.errors import UsageError
 
 
 def test_a_prompt_classifies_images_with_other_class_names(
@@ -81,3 +82,18 @@ def test_bad_images_do_not_hide_the_answers_for_the_others(
     assert "empty.jpg: not an image" in shown.err
     assert "2 images cannot be read" in shown.err
     assert [line.split(": ")[0] for line in shown.out.splitlines()[-2:]] == [first, last]
+
+
+def test_a_prompt_is_found_without_the_key_of_its_run(tmp_path: Path) -> None:
+    from vlprompt.commands.prompts import find_prompt
+
+    (tmp_path / "coop-1shot-seed1-0123abcd").mkdir()
+    (tmp_path / "coop-1shot-seed11-0123abcd").mkdir()
+    plain = tmp_path / "coop-1shot-seed1"
+    assert find_prompt(plain).name == "coop-1shot-seed1-0123abcd"
+    assert find_prompt(tmp_path / "coop-4shot-seed1") == tmp_path / "coop-4shot-seed1", "opening reports the rest"
+    (tmp_path / "coop-1shot-seed1-89abcdef").mkdir()
+    with pytest.raises(UsageError, match="several runs: coop-1shot-seed1-0123abcd, coop-1shot-seed1-8"):
+        find_prompt(plain)
+    plain.mkdir()
+    assert find_prompt(plain) == plain

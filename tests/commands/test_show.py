@@ -11,6 +11,7 @@ import vlprompt as vp
 from vlprompt import cli
 
 
+@pytest.mark.filterwarnings("ignore:.*not trained in steps")
 def test_found_words_and_triggers_are_printed(
     tmp_path: Path, reviews: list[str], fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ def test_one_text_is_one_word_of_a_class(given: Any) -> None:
         ({"bad", "good"}, "label words are"),
         ([1, 2], "the label words of a class are 1"),
         ([None, "good"], "the label words of a class are None"),
-        ([["bad", 2], ["good"]], "the label word 2 is no text"),
+        ([["bad", 2], ["good"]], "the label words of a class contain 2, which is no text"),
         ([b"bad", "good"], "the label words of a class are b'bad'"),
         ({"yess": "good", "no": "bad"}, "unknown class of label words 'yess'; did you mean 'yes'"),
         ({"yes": "good"}, "no entry for the classes no"),
@@ -50,7 +50,11 @@ def test_everything_else_is_refused_in_one_line(given: Any, message: str) -> Non
 
 
 def test_tasks_and_configs_take_the_same_forms() -> None:
-    rows = [{"text": "it was bad", "label": "no"}, {"text": "it was good", "label": "yes"}] * 4
+    rows = [
+        {"text": f"it was {word} {number} times", "label": label}
+        for number in range(4)
+        for word, label in (("bad", "no"), ("good", "yes"))
+    ]
     table = [{**row, "label": int(row["label"] == "yes")} for row in rows]
     for words in (["bad", "good"], {"yes": "good", "no": "bad"}):
         task = vp.Task.from_text_dataset(table, template="{text} {mask}", words=words, classes=["no", "yes"])

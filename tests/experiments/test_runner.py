@@ -104,8 +104,8 @@ def test_names_of_local_models_do_not_depend_on_the_machine() -> None:
     ],
 )
 def test_a_prompt_never_leaves_its_folder(name: str, folder: str) -> None:
-    result = Result("few_shot", "coop", "tiny", "f", name, "s", classes=2, shots=ALL_SHOTS, seed=3)
-    assert folder_of(result, "coop n_ctx=4") == f"few_shot/{folder}/coop-n_ctx=4-allshot-seed3-{result.key[:8]}"
+    result = Result("few_shot", "coop", "tiny", "f", name, "s", 2, ALL_SHOTS, seed=3, variant="n_ctx=4")
+    assert folder_of(result) == f"few_shot/{folder}/coop-n_ctx=4-allshot-seed3-{result.key[:8]}"
 
 
 def drawings(root: Path, *, swapped: bool = False, size: int = 32) -> vp.Task:

@@ -76,8 +76,25 @@ def test_the_label_states_the_settings_that_differ(
 
 
 def test_the_latest_run_of_a_seed_is_used() -> None:
-    (series,) = by_shots([run(top1=0.1, split_hash="old data"), run(top1=0.9, split_hash="new data")])
+    (series,) = by_shots([run(top1=0.1, train_config={"seed": 1}), run(top1=0.9)])
     assert [each.metrics["top1"] for each in series.runs[16]] == [0.9]
+
+
+def test_runs_on_other_examples_are_rows_of_their_own() -> None:
+    pair = [run(top1=0.1, split_hash="old"), run(top1=0.9, split_hash="new")]
+    assert [each.label for each in by_shots(pair)] == ["coop (split_hash=new)", "coop (split_hash=old)"]
+    seeds = [run(seed=seed, examples=count) for seed in (1, 2) for count in (20, 50)]
+    assert [each.label for each in by_shots(seeds)] == ["coop (examples=20)", "coop (examples=50)"]
+    assert [len(each.runs[16]) for each in by_shots(seeds)] == [2, 2], "and their seeds stay together"
+
+
+def test_data_sets_of_one_name_are_apart() -> None:
+    runs = [run(data_hash=mark * 64, seed=seed) for mark in "ab" for seed in (1, 2)]
+    assert list(by_task(runs, "few_shot")) == ["digits [data aaaaaaaa]", "digits [data bbbbbbbb]"]
+    assert all(len(own) == 2 for own in by_task(runs, "few_shot").values())
+    with_old = [run(), run(data_hash="a" * 64)]
+    assert list(by_task(with_old, "few_shot")) == ["digits [data unknown]", "digits [data aaaaaaaa]"]
+    assert list(by_task(runs[:2], "few_shot")) == ["digits"], "a name is enough where it is unique"
 
 
 def test_backbones_of_one_name_have_their_fingerprints_in_the_title() -> None:

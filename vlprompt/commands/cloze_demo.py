@@ -32,6 +32,7 @@ def run(out: Path = Path("runs/cloze-demo"), seeds: tuple[int, ...] = TEXT_SEEDS
     from vlprompt.backbones import load_lm
     from vlprompt.data import catalog
     from vlprompt.data.features import FeatureStore
+    from vlprompt.experiments.plan import folder_of
     from vlprompt.experiments.protocols import few_shot, template_sensitivity
     from vlprompt.experiments.runner import Runner
     from vlprompt.experiments.spec import LearnerSpec
@@ -46,7 +47,7 @@ def run(out: Path = Path("runs/cloze-demo"), seeds: tuple[int, ...] = TEXT_SEEDS
     runner = Runner(lm, out, FeatureStore(), TRAINING, fresh=fresh)
     hard_prompt, *_ = specs = [LearnerSpec.parse(name, SETTINGS) for name in LEARNERS]
     print(sensitivity_table(list(template_sensitivity.run(runner, task, [hard_prompt], words=WORD_SETS))))
-    print(f"\n{few_shot_table(list(few_shot.run(runner, task, specs, (SHOTS,), seeds)))}\n")
-    folder = out / "prompts" / "few_shot" / task.name
-    prompt = next(folder.glob(f"prompt_tuning*-{SHOTS}shot-seed{seeds[0]}"))
-    finish(runner, prompt, TEXT, f"'{TEXT}'", began)
+    results = list(few_shot.run(runner, task, specs, (SHOTS,), seeds))
+    print(f"\n{few_shot_table(results)}\n")
+    tuned = next(each for each in results if each.learner == "prompt_tuning")
+    finish(runner, out / "prompts" / folder_of(tuned), TEXT, f"'{TEXT}'", began)

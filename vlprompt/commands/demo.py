@@ -33,6 +33,7 @@ def run(out: Path = Path("runs/demo"), seeds: tuple[int, ...] = SEEDS, fresh: bo
     from vlprompt.backbones import load_clip
     from vlprompt.data import catalog
     from vlprompt.data.features import FeatureStore
+    from vlprompt.experiments.plan import folder_of
     from vlprompt.experiments.protocols import few_shot, zero_shot
     from vlprompt.experiments.runner import Runner
     from vlprompt.experiments.spec import LearnerSpec
@@ -52,8 +53,8 @@ def run(out: Path = Path("runs/demo"), seeds: tuple[int, ...] = SEEDS, fresh: bo
         print(f"  {row}: {100 * result.metrics['top1']:.1f} % ({result.train_seconds:.1f} s)", flush=True)
     print(f"\n{few_shot_table(results)}\n")
     _draw(results, out / "accuracy_by_shots.png")
-    folder = out / "prompts" / "few_shot" / task.name
-    prompts = {seed: folder / f"coop-{SHOTS}shot-seed{seed}" for seed in seeds}
+    shown = [each for each in results if (each.learner, each.variant, each.shots) == ("coop", "", SHOTS)]
+    prompts = {each.seed: out / "prompts" / folder_of(each) for each in shown}
     before, after = _on_other_digits(runner, task, prompts)
     print(f"on all digits that are not in the draw: zero-shot {before:.1f} %, coop with {SHOTS} shots {after:.1f} %")
     example = task.test[0]

@@ -71,12 +71,10 @@ class BaseOptions:
         from vlprompt.experiments.runner import Runner
         from vlprompt.training.distributed import current_processes
 
-        training = self.training()
-        _check_effects(specs, training)
-        processes = current_processes()
-        return Runner(
-            backbone, self.out, FeatureStore(), training, workers, self.fresh, quiet=self.json, processes=processes
-        )
+        options: dict[str, Any] = {"quiet": self.json, "processes": current_processes()}
+        runner = Runner(backbone, self.out, FeatureStore(), self.training(), workers, self.fresh, **options)
+        _check_effects(specs, runner.training)
+        return runner
 
 
 def _check_effects(specs: Sequence["LearnerSpec"], training: Mapping[str, Any]) -> None:
@@ -94,6 +92,14 @@ def _check_effects(specs: Sequence["LearnerSpec"], training: Mapping[str, Any]) 
         raise UsageError(f"no learner of this run is trained in steps, so {names} cannot be set.")
     if unchanged := [label for label, own in dropped.items() if own]:
         warn(f"{', '.join(unchanged)}: not trained in steps, so {names} cannot be set there.")
+
+
+def _check_template(specs: Sequence["LearnerSpec"]) -> None:
+    """Warn of a template that has no effect on some of the learners: they learn their words, or read none."""
+    reading = {"template", "templates"}
+    others = [spec.label for spec in specs if not any(reading & set(part.kind.from_task) for part in spec.parts)]
+    if others:
+        warn(f"--template has no effect on {', '.join(others)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +143,8 @@ class RunOptions(BaseOptions):
         """Load the backbone for some learners, and return what runs them."""
         from vlprompt.backbones import load_backbone
 
+        if self.template:
+            _check_template(specs)
         backbone = load_backbone(self.backbone, self.pretrained, precision=self.precision, device=self.device)
         return self._runner(backbone, specs, self.workers)
 

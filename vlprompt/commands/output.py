@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vlprompt.commands.options import BaseOptions
+from vlprompt.errors import VlpromptError, printable
 from vlprompt.experiments.results import ALL_SHOTS, Result
 from vlprompt.report.tables import BY_PROTOCOL
 
@@ -29,7 +30,7 @@ def print_results(results: Iterable[Result], options: BaseOptions, protocol: str
 def progress_line(result: Result) -> str:
     """A run and its accuracies in percent, in one line."""
     shots = "all" if result.shots == ALL_SHOTS else result.shots
-    name = " ".join(filter(None, (result.task, result.learner, result.variant)))
+    name = printable(" ".join(filter(None, (result.task, result.learner, result.variant))))
     figures = [f"{k} {100 * v:.1f}" for k, v in result.metrics.items() if "top1" in k or "harmonic" in k]
     waiting = result.extra.get("waiting_for_data")
     note = f" ({waiting:.0%} of the training waited for data)" if waiting else ""
@@ -40,7 +41,23 @@ def print_tables(results: Sequence[Result], form: str = "terminal") -> None:
     """Print the table of every protocol that has results."""
     for protocol, table in BY_PROTOCOL.items():
         if own := [result for result in results if result.protocol == protocol]:
-            print(table(own, form), end="\n\n")
+            print(_shown(table, own, protocol, form), end="\n\n")
+
+
+def _shown(table: Callable[..., str], results: Sequence[Result], protocol: str, form: str) -> str:
+    """The table of some results.
+
+    Raises:
+        VlpromptError: They lack notes or metrics that every result of the protocol has.
+    """
+    try:
+        return table(results, form)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Notes and settings of a result are free JSON, and another program may have written the line.
+        raise VlpromptError(
+            f"results of {protocol} cannot be shown, because one lacks what such results have ({error!r}); remove its "
+            "line from the file, or repeat the run."
+        ) from error
 
 
 def print_plots(files: Sequence[Path], *, quiet: bool = False) -> None:

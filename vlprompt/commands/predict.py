@@ -1,6 +1,5 @@
 """The command `vlprompt predict`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,8 @@ from tyro.conf import Positional
 from vlprompt.commands.output import as_json
 from vlprompt.commands.prompts import PromptRun
 from vlprompt.config import by_owner
-from vlprompt.errors import UsageError, VlpromptError
+from vlprompt.errors import UsageError, VlpromptError, printable
+from vlprompt.files import parse_json
 
 
 def run(
@@ -57,7 +57,7 @@ def run(
         if options.json:
             print(as_json({"text" if of_texts else "image": item, **asdict(answer)}))
         else:
-            print(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)")
+            print(printable(f"{item}: {answer.label} ({100 * answer.probability:.1f} %)"))
     if bad:
         more = f" ({len(bad)} images cannot be read; this is the first)" if len(bad) > 1 else ""
         raise VlpromptError(next(iter(bad.values())) + more)
@@ -86,7 +86,9 @@ def _text(given: str) -> str | Mapping[str, str]:
     if not given.lstrip().startswith("{"):
         return given
     try:
-        fields = json.loads(given)
-    except json.JSONDecodeError as error:
-        raise UsageError(f'{given!r} is not JSON ({error.msg}); give {{"field": "text"}}, or plain words.') from error
-    return {str(name): str(value) for name, value in fields.items()}
+        fields = parse_json(given, "a text that begins with {")
+    except VlpromptError as error:
+        raise UsageError(f'{error} Give {{"field": "text"}}, or plain words: {given[:80]!r}.') from error
+    if empty := [name for name, value in fields.items() if value is None]:
+        raise UsageError(f"the field {empty[0]!r} of {given[:80]!r} is null; give its text.")
+    return {name: str(value) for name, value in fields.items()}

@@ -1,5 +1,6 @@
 """Options of the commands that open a saved prompt."""
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class PromptOptions:
         from vlprompt.backbones.saved import saved_backbone
         from vlprompt.checkpoint import description
 
+        prompt = find_prompt(prompt)
         given = [methods.learner_class(name) for name in self.learner]
         kind = methods.saved_class(description(prompt)["method"], given, str(prompt))
         options = {"precision": self.precision, "device": self.device}
@@ -55,6 +57,20 @@ class PromptOptions:
         own = (self.backbone, self.pretrained) if self.backbone else saved_backbone(prompt, of_texts=of_texts)
         frozen: Any = load_lm(own[0], **options) if of_texts else load_backbone(*own, **options)
         return methods.load(prompt, frozen, classes, learner=given)
+
+
+def find_prompt(folder: Path) -> Path:
+    """The folder of a saved prompt, whose name may be given without the key of its run at the end.
+
+    Raises:
+        UsageError: Several runs have this name.
+    """
+    runs = sorted(folder.parent.glob(f"{glob.escape(folder.name)}-????????"))
+    if folder.exists() or not runs:
+        return folder
+    if len(runs) > 1:
+        raise UsageError(f"{folder} names several runs: {', '.join(run.name for run in runs)}; give one of them.")
+    return runs[0]
 
 
 PromptRun = Annotated[PromptOptions, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name="prompt")]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from vlprompt.data.features import FeatureStore
 from vlprompt.data.images import Example, Images, Item
+from vlprompt.data.overlap import shared_examples
 from vlprompt.data.splits import SPLITS
 from vlprompt.data.task import Task
 from vlprompt.data.texts import Text
+from vlprompt.errors import warn
 
 
 class Contents:
@@ -20,6 +22,7 @@ class Contents:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
+        self._leaks: set[str] = set()  # tasks that were warned of
         self._known: dict[int, tuple[Images, dict[Item, str]]] = {}  # by the id of what opens the items
 
     def split_hash(self, task: Task) -> str:
@@ -42,6 +45,20 @@ class Contents:
         sizes = (_size(example.item) for split in (*SPLITS, "unlabelled") for example in getattr(whole, split))
         digest.update(" ".join([*map(str, sizes), *self.of(whole.images, whole.test)]).encode())
         return digest.hexdigest()
+
+    def warn_of_leaks(self, train: Task, test: Task) -> None:
+        """Warn once of a user's images if a run is tested on some that it is trained on, under whatever names.
+
+        Of texts, the reader has warned.
+        """
+        if train.dataset or test.dataset or test.words or test.name in self._leaks:
+            return
+        if shared := shared_examples(self.of(train.images, train.train), self.of(test.images, test.test)):
+            self._leaks.add(test.name)
+            warn(
+                f"{test.name}: {shared} of {len(test.test)} test images have the same content as training images of "
+                "this run, so its results are not reliable."
+            )
 
     def of(self, images: Images, examples: Sequence[Example]) -> list[str]:
         """The content digest of each example; of an image that cannot be read, its name."""

@@ -47,7 +47,7 @@ def _of_class(own: Any) -> tuple[str, ...]:
         raise UsageError(f"the label words of a class are {own!r}; {FORMS}.")
     words = tuple(own)
     if odd := [word for word in words if not isinstance(word, str)]:
-        raise UsageError(f"the label word {odd[0]!r} is no text; {FORMS}.")
+        raise UsageError(f"the label words of a class contain {odd[0]!r}, which is no text; {FORMS}.")
     if not words or not all(word.strip() for word in words):
         raise UsageError(f"the label words of a class are {own!r}, and one is missing or empty; {FORMS}.")
     return tuple(str(word) for word in (sorted(words) if isinstance(own, set | frozenset) else words))

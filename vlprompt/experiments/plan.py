@@ -87,7 +87,7 @@ class Plan:
             backbone_parameters=sum(p.numel() for p in backbone.parameters()),
             versions=versions(),
         )
-        return cls(spec, learner, config, result, folder_of(result, spec.label))
+        return cls(spec, learner, config, result, folder_of(result))
 
 
 def check_possible(learner: PromptLearner[Any, Any], train: Task, test_tasks: Tasks) -> None:
@@ -125,9 +125,10 @@ def without_effect(recipe: TrainConfig, training: Mapping[str, Any]) -> list[str
     return [name for name, value in training.items() if name != views and value != getattr(recipe, name, None)]
 
 
-def folder_of(result: Result, label: str) -> str:
+def folder_of(result: Result) -> str:
     """A readable folder name that differs for different runs, such as few_shot/digits/coop-16shot-seed1-0123abcd."""
-    row, *task = (re.sub(r"[^\w.=-]+", "-", part).lstrip(".") or "-" for part in (label, *result.task.split("/")))
+    names = (f"{result.learner} {result.variant}".rstrip(), *result.task.split("/"))
+    row, *task = (re.sub(r"[^\w.=-]+", "-", name).lstrip(".") or "-" for name in names)
     shots = "all" if result.shots == ALL_SHOTS else result.shots
     return "/".join([result.protocol, *task, f"{row}-{shots}shot-seed{result.seed}-{result.key[:8]}"])
 

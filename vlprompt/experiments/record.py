@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlprompt.data.task import Task
-from vlprompt.errors import warn
+from vlprompt.errors import printable, warn
 from vlprompt.experiments.results import Result, peak_memory_mb
 from vlprompt.files import write_files
 from vlprompt.training.evaluate import Scores
@@ -58,6 +58,11 @@ def save_predictions(path: Path, task: Task, scores: Scores) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["image", "class", "probability"])
     for example, label, probability in zip(task.test, best.tolist(), confidence.tolist(), strict=True):
-        lines.writerow([task.images.name(example.item), task.classes[label], f"{probability:.6f}"])
+        lines.writerow([_cell(task.images.name(example.item)), _cell(task.classes[label]), f"{probability:.6f}"])
     write_files({path: text.getvalue().encode("utf-8", "surrogateescape")})
     warn(f"{task.name}: no test image has a label, so there is no accuracy; predictions are in {path}.")
+
+
+def _cell(text: str) -> str:
+    """A name that no spreadsheet takes for a formula, and that stays in its line."""
+    return printable(f"'{text}" if text[:1] in ("=", "+", "@") or text[:2] in ("-=", "-@") else text)

@@ -113,6 +113,8 @@ class Runner:
         test_tasks = test_tasks or {"": train}
         learner = self.build(spec, train, test_tasks, seed=seed)
         tasks = [train, *test_tasks.values()]
+        for task in test_tasks.values():
+            self._contents.warn_of_leaks(train, task)
         plan = self.plan(protocol, spec, learner, train, tasks, shots=shots, seed=seed)
 
         def work() -> Result:

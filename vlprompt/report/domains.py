@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from vlprompt.experiments.results import Result
-from vlprompt.report.forms import table_of
-from vlprompt.report.series import Estimate, Series, arrange, by_task, estimate, value
+from vlprompt.report.forms import table_of, without_labels
+from vlprompt.report.series import Estimate, Series, arrange, by_task, data_titles, estimate, value
 
 
 def pairs_table(results: Iterable[Result], form: str = "terminal", *, protocol: str = "domain_adaptation") -> str:
@@ -16,9 +16,11 @@ def pairs_table(results: Iterable[Result], form: str = "terminal", *, protocol: 
     is the data set's metric (VisDA-17), else top-1. Where no target has labels, a line states this.
     The protocol is "domain_adaptation" or "leave_one_out".
     """
+    found = [run for runs in by_task(results, protocol).values() for run in runs]
+    titles = data_titles(found, _data_set)
     sections: dict[str, list[Result]] = {}
-    for task, runs in by_task(results, protocol).items():
-        sections.setdefault(task.rpartition("/")[0], []).extend(runs)
+    for run in found:
+        sections.setdefault(titles[_data_set(run), run.data_hash], []).append(run)
     return "\n\n".join(text for title, runs in sections.items() for text in _by_backbone(title, runs, form))
 
 
@@ -27,7 +29,7 @@ def _by_backbone(title: str, runs: Sequence[Result], form: str) -> list[str]:
     metric = runs[0].extra.get("metric", "top1")
     labelled = [run for run in runs if run.metrics]
     if not labelled:
-        return [f"{title}: no target has labels, so there is no accuracy; predictions/ holds the predictions."]
+        return [without_labels(title, runs).show(form)]
     pairs = sorted({_pair(run) for run in labelled})
     found = arrange(labelled, lambda run: pairs.index(_pair(run)))
     tables = []
@@ -39,6 +41,10 @@ def _by_backbone(title: str, runs: Sequence[Result], form: str) -> list[str]:
         columns = [each.label for each in series]
         tables.append(table_of(f"{title}: {metric} in percent", columns, grouped, "domains").show(form))
     return tables
+
+
+def _data_set(run: Result) -> str:
+    return run.task.rpartition("/")[0]
 
 
 def _pair(run: Result) -> str:

@@ -43,7 +43,10 @@ def new_figure(size: tuple[float, float]) -> Any:
 def png(figure: Any) -> bytes:
     """The figure as PNG; the same bytes for the same figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may contain "$"
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     return content.getvalue()

@@ -1,12 +1,13 @@
 """A table and its output formats: terminal, Markdown, LaTeX."""
 
+import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from vlprompt.errors import unknown
+from vlprompt.errors import printable, unknown
 from vlprompt.experiments.results import Result
-from vlprompt.report.series import Estimate, by_task, seed_counts
+from vlprompt.report.series import Estimate, arrange, by_task, seed_counts
 
 Cell = Estimate | str | None
 Row = tuple[str, tuple[Cell, ...]]
@@ -25,6 +26,13 @@ class Table:
     caption: str
     header: tuple[str, ...]
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
+
+    def __post_init__(self) -> None:
+        """Escape control characters, which names of data sets and classes may contain."""
+        groups = tuple((printable(title), tuple(map(_printable_row, rows))) for title, rows in self.groups)
+        object.__setattr__(self, "caption", printable(self.caption))
+        object.__setattr__(self, "header", tuple(map(printable, self.header)))
+        object.__setattr__(self, "groups", groups)
 
     def show(self, form: str) -> str:
         """The table as text; UsageError where `form` is not "terminal", "markdown" or "latex"."""
@@ -48,9 +56,16 @@ def table_of(what: str, columns: Sequence[str], rows: Sequence[tuple[str, Row]],
 def show_by_task(
     results: Iterable[Result], form: str, make: Callable[[str, list[Result]], Table], *protocols: str
 ) -> str:
-    """A table for each task, of the results of the first of these protocols that has any."""
+    """A table for each data set, of the results of the first of these protocols that has any."""
     tasks = by_task(results, *protocols)
     return "\n\n".join(make(task, runs).show(form) for task, runs in tasks.items())
+
+
+def without_labels(task: str, runs: Sequence[Result]) -> Table:
+    """The table of runs on examples without labels: a dash for each learner."""
+    rows: list[tuple[str, Row]] = [(series.backbone, (series.label, (None,))) for series in arrange(runs)]
+    what = f"{task}: no test example has a label, so there is no accuracy; predictions/ has the predictions"
+    return table_of(what, ["accuracy"], rows)
 
 
 def terminal(table: Table) -> str:
@@ -68,11 +83,12 @@ def terminal(table: Table) -> str:
 def markdown(table: Table) -> str:
     """A pipe table; the rows of a backbone follow a row with its name."""
     columns = len(table.header) - 1
-    rows = [table.header, ("---", *["---:"] * columns)]
+    header = tuple(_marked(name) for name in table.header)
+    rows = [header, ("---", *["---:"] * columns)]
     for title, members in table.groups:
-        rows.append((f"**{_pipes(title)}**", *[""] * columns))
-        rows += [(_pipes(label), *map(_plain, cells)) for label, cells in members]
-    return "\n".join([table.caption, "", *(f"| {' | '.join(row)} |" for row in rows)])
+        rows.append((f"**{_marked(title)}**", *[""] * columns))
+        rows += [(_marked(label), *map(_plain, cells)) for label, cells in members]
+    return "\n".join([_marked(table.caption), "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def latex(table: Table) -> str:
@@ -115,8 +131,15 @@ def _math(cell: Cell) -> str:
     return "--" if cell is None else f"${_plain(cell)}$".replace("±", r"\pm")
 
 
-def _pipes(text: str) -> str:
-    return text.replace("|", r"\|")
+def _marked(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, no links, no end of a cell."""
+    text = html.escape(text, quote=False).replace("\\", "\\\\")
+    return "".join(f"\\{sign}" if sign in "|[]`" else sign for sign in text)
+
+
+def _printable_row(row: Row) -> Row:
+    label, cells = row
+    return printable(label), tuple(printable(cell) if isinstance(cell, str) else cell for cell in cells)
 
 
 def _escape(text: str) -> str:

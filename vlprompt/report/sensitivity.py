@@ -19,10 +19,10 @@ def sensitivity_table(results: Iterable[Result], form: str = "terminal", *, metr
     for task, runs in by_task(results, "template_sensitivity").items():
         for run in runs:
             tables.setdefault((task, run.backbone, run.learner, run.shots), []).append(run)
-    return "\n\n".join(_table(runs, metric).show(form) for runs in tables.values())
+    return "\n\n".join(_table(task, runs, metric).show(form) for (task, *_), runs in tables.items())
 
 
-def _table(runs: Sequence[Result], metric: str) -> Table:
+def _table(task: str, runs: Sequence[Result], metric: str) -> Table:
     """One learner on one task."""
     cells: dict[tuple[str, str], list[Result]] = {}
     for run in runs:
@@ -32,7 +32,7 @@ def _table(runs: Sequence[Result], metric: str) -> Table:
     first = runs[0]
     over = f"{first.shots} shots, deviation over seeds" if first.shots else f"deviation over {first.examples} rows"
     chance = f"chance is {100 / first.classes:.1f}"
-    title = f"{first.task}, {first.learner}: {metric} in percent, mean ± {over}; {chance}."
+    title = f"{task}, {first.learner}: {metric} in percent, mean ± {over}; {chance}."
     return Table(title, ("template", *words), ((first.backbone, rows),))
 
 

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from vlprompt.errors import UsageError, unknown
@@ -85,7 +84,9 @@ def value(run: Result, metric: str) -> float:
 
 
 def by_task(results: Iterable[Result], *protocols: str) -> dict[str, list[Result]]:
-    """Results by task, tasks in alphabetical order, the latest of each key.
+    """Results by data set, in alphabetical order, the latest of each key.
+
+    A data set is named like its task; where two have the same name, a part of the hash of their data follows.
 
     Args:
         results: Any results, oldest first.
@@ -98,8 +99,21 @@ def by_task(results: Iterable[Result], *protocols: str) -> dict[str, list[Result
     for protocol in protocols:
         runs = sorted((run for run in latest.values() if run.protocol == protocol), key=lambda run: run.task)
         if runs:
-            return {task: list(group) for task, group in groupby(runs, key=lambda run: run.task)}
+            titles = data_titles(runs, lambda run: run.task)
+            groups: dict[str, list[Result]] = {}
+            for run in runs:
+                groups.setdefault(titles[run.task, run.data_hash], []).append(run)
+            return groups
     raise UsageError(f"there is no result of {' or '.join(protocols)} to show; run that protocol first.")
+
+
+def data_titles(runs: Iterable[Result], name: Callable[[Result], str]) -> dict[tuple[str, str], str]:
+    """{(name, hash of the data): title}: the name, with a part of the hash where other data have the same name."""
+    pairs = dict.fromkeys((name(run), run.data_hash) for run in runs)
+    names = [own for own, _ in pairs]
+    return {
+        (own, mark): f"{own} [data {mark[:8] or 'unknown'}]" if names.count(own) > 1 else own for own, mark in pairs
+    }
 
 
 def arrange(runs: Sequence[Result], column: Callable[[Result], int] = lambda _: 0) -> list[Series]:
@@ -141,6 +155,9 @@ def _by_setting(runs: Sequence[Result], column: Callable[[Result], int]) -> dict
     shots are two rows.
     """
     settings = [_settings(run) for run in runs]
+    for fact in ("examples", "split_hash"):  # equal settings on other examples are another row
+        if _differs_within_a_seed(runs, settings, column, fact):
+            settings = [own | {fact: str(getattr(run, fact))[:8]} for run, own in zip(runs, settings, strict=True)]
     names = sorted({name for setting in settings for name in setting})
     seen: dict[tuple[int, str], set[str]] = {}
     for run, setting in zip(runs, settings, strict=True):
@@ -151,6 +168,16 @@ def _by_setting(runs: Sequence[Result], column: Callable[[Result], int]) -> dict
     for run, setting in zip(runs, settings, strict=True):
         groups.setdefault(tuple(f"{name}={setting.get(name, 'none')}" for name in varying), []).append(run)
     return groups
+
+
+def _differs_within_a_seed(
+    runs: Sequence[Result], settings: Sequence[Mapping[str, str]], column: Callable[[Result], int], fact: str
+) -> bool:
+    """Whether two runs that would share a place in the table differ in a fact."""
+    places: dict[tuple[Any, ...], set[Any]] = {}
+    for run, own in zip(runs, settings, strict=True):
+        places.setdefault((column(run), run.seed, tuple(sorted(own.items()))), set()).add(getattr(run, fact))
+    return any(len(values) > 1 for values in places.values())
 
 
 def _settings(run: Result) -> dict[str, str]:

@@ -8,7 +8,7 @@ from vlprompt.experiments.results import ALL_SHOTS, Result
 from vlprompt.experiments.statistics import harmonic_mean
 from vlprompt.report.continual import continual_table
 from vlprompt.report.domains import pairs_table
-from vlprompt.report.forms import Row, Table, show_by_task, table_of
+from vlprompt.report.forms import Row, Table, show_by_task, table_of, without_labels
 from vlprompt.report.probing import probing_table
 from vlprompt.report.sensitivity import sensitivity_table
 from vlprompt.report.series import Estimate, Series, arrange, estimate, sorted_shots, trainable_percent, value
@@ -40,6 +40,8 @@ def transfer_table(
 
 
 def _few_shot(task: str, runs: Sequence[Result], metric: str) -> Table:
+    if not any(run.metrics for run in runs):
+        return without_labels(task, runs)
     columns = sorted_shots(run.shots for run in runs)
     header = ["all" if shots == ALL_SHOTS else f"{shots} shot{'s' * (shots != 1)}" for shots in columns]
     rows = []
@@ -54,6 +56,8 @@ def _few_shot(task: str, runs: Sequence[Result], metric: str) -> Table:
 
 
 def _base_to_new(task: str, runs: Sequence[Result], metric: str) -> Table:
+    if not any(run.metrics for run in runs):
+        return without_labels(task, runs)
     rows = [(series.backbone, _base_to_new_row(series, metric)) for series in arrange(runs)]
     return table_of(f"{task}: {metric} in percent, H of the averages", ["base", "new", "H"], rows)
 
@@ -67,6 +71,8 @@ def _base_to_new_row(series: Series, metric: str) -> Row:
 
 
 def _transfer(task: str, runs: Sequence[Result], metric: str) -> Table:
+    if not any(run.metrics for run in runs):
+        return without_labels(task, runs)
     ending = f"_{metric}"
     tasks = list(dict.fromkeys(key.removesuffix(ending) for run in runs for key in run.metrics if key.endswith(ending)))
     rows = [(series.backbone, _transfer_row(series, tasks, ending)) for series in arrange(runs)]

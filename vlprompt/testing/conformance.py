@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ CHECKS = {name.removeprefix("check_"): each for name, each in vars(checks).items
 class CheckError(VlpromptError):
     """A learner fails some checks; the message has one line for each."""
 
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__()
+        self.args = ("\n".join(lines),)  # a report; all other errors are one line
+
 
 def check_learner(kind: type[PromptLearner[Any, Any]], **options: Any) -> None:
     """Run the conformance checks on a learner; without a failure it returns None.
@@ -34,7 +38,7 @@ def check_learner(kind: type[PromptLearner[Any, Any]], **options: Any) -> None:
         UsageError: There is no check of a name.
     """
     if lines := failures(kind, **options):
-        raise CheckError(f"{kind.method()} fails {len(lines)} of {len(CHECKS)} checks:\n" + "\n".join(lines))
+        raise CheckError([f"{kind.method()} fails {len(lines)} of {len(CHECKS)} checks:", *lines])
 
 
 def failures(

@@ -92,7 +92,7 @@ def check_arguments(function: str, learner: object, data: object) -> None:
     """Raise UsageError unless a function that scores or trains was given a learner and a task or batches."""
     if not isinstance(learner, PromptLearner):
         raise UsageError(f"{function}: the first argument is a {type(learner).__name__}; give a learner.")
-    if not isinstance(data, Task | Batches):
+    if not (isinstance(data, Task) or callable(getattr(data, "epoch", None))):
         raise UsageError(
             f"{function}: the second argument is a {type(data).__name__}; give a task, as Task.from_folder makes it. "
             "For a part of a task: dataclasses.replace(task, test=...); for images without labels: learner.classify."

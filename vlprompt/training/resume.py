@@ -176,7 +176,11 @@ class Run:
         """
         if self.path is None or not self.path.is_file():
             return []
-        tensors, meta = checkpoint.load_state(self.path)
+        try:
+            tensors, meta = checkpoint.load_state(self.path)
+        except VlpromptError as error:
+            warn(f"{str(error).rstrip('.')}; so the training starts from its beginning.")
+            return []
         if meta["identity"] != self._identity:
             raise VlpromptError(f"{self.path} is the state of a run with other settings; delete it or name another.")
         with torch.no_grad():
