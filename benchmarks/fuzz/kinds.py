@@ -52,7 +52,7 @@ IMAGE_TABLES = {
 TEXT_TABLES = {
     "t.csv": b'text,label\n"good, even ""great""",1\nbad,0\nfair,1\npoor,0\n',
     "t.tsv": b"idx\ttext\tlabel\n0\tit's \"good\tpos\n1\tbad\tneg\n",
-    "t.jsonl": b'{"text": "good", "label": 1, "a": {"b": [1]}}\n{"text": "b", "label": 0}\n{"text": null, "label": 1}\n',
+    "t.jsonl": b'{"text": "good", "label": 1, "a": {"b": [1]}}\n{"text": "b", "label": 0}\n{"text": "", "label": 1}\n',
 }
 SPLIT = {
     "split.json": json.dumps(
@@ -221,7 +221,7 @@ def _paper(rng: random.Random, folder: Path) -> None:
 
 
 def _prompt_bytes(rng: random.Random, folder: Path) -> None:
-    content = _prompt(folder)[0]
+    content = _prompt()[0]
     change = rng.choice((mutate_bytes, _mutated_header))
     (folder / checkpoint.TENSORS).write_bytes(change(rng, content))
     checkpoint.description(folder)
@@ -236,7 +236,7 @@ def _mutated_header(rng: random.Random, content: bytes) -> bytes:
 
 def _prompt_description(rng: random.Random, folder: Path) -> None:
     """A description with a valid checksum, loaded with the tiny model."""
-    _, tensors, meta = _prompt(folder)
+    _, tensors, meta = _prompt()
     changed = mutate_json(rng, meta)
     checkpoint.save(folder, tensors, changed if isinstance(changed, dict) else {"a": changed})
     vp.load(folder, _tiny())
@@ -268,18 +268,11 @@ def _tiny() -> vp.Clip:
 
 
 @cache
-def _trained() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The tensors and the description of an untrained prompt."""
+def _prompt() -> tuple[bytes, Mapping[str, Any], Mapping[str, Any]]:
+    """The file, the tensors and the description of an untrained prompt."""
     with tempfile.TemporaryDirectory() as folder:
         CoOp(_tiny(), ("one", "two")).save(folder)
-        return checkpoint.load(folder)
-
-
-def _prompt(folder: Path) -> tuple[bytes, Mapping[str, Any], Mapping[str, Any]]:
-    """Write a prompt into a folder; return its file, its tensors and its description."""
-    tensors, meta = _trained()
-    checkpoint.save(folder, tensors, meta)
-    return (folder / checkpoint.TENSORS).read_bytes(), tensors, meta
+        return (Path(folder) / checkpoint.TENSORS).read_bytes(), *checkpoint.load(folder)
 
 
 @cache
