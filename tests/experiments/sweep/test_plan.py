@@ -152,3 +152,8 @@ def test_a_sweep_of_too_many_runs_is_refused(
     head = "" if "protocol" in more else "protocol = 'few_shot'\ntask = 'digits'\nlearners = ['coop']\nshots = [1]\n"
     with pytest.raises(UsageError, match=expected):
         labels(tmp_path, head + more)
+
+
+def test_lists_that_are_nested_too_deeply_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not TOML that can be read"):
+        labels(tmp_path, f"a = {'[' * 5000}")

@@ -33,7 +33,7 @@ from vlprompt.experiments.sweep.experiment import (
 )
 
 T = TypeVar("T")
-MOST_RUNS = 100_000  # of a sweep; more are a mistake, and making them would fill the memory
+MOST_RUNS = 30_000  # of a sweep; more are a mistake, and making them would fill the memory
 AXES = ("backbone", "task", "protocol")  # outermost first: neighbours share a model, then data
 
 
