@@ -23,7 +23,7 @@ TENSORS = "prompt.safetensors"
 META = "prompt.json"
 LARGEST = 8 * 2**30  # bytes of a file, which may be sparse: it is read whole before its checksum is known
 MOST_CLASSES, LONGEST_NAME, LONGEST_TEXT = 100_000, 1000, 5000
-LARGEST_SETTING = 100_000  # of a prompt's config, such as the number of learned tokens
+LARGEST_SETTING = 100_000  # the largest number in a prompt's config, such as that of learned tokens
 DEEPEST = 4  # methods that wrap one another
 _HEADER = "vlprompt"  # one key, because safetensors writes several in random order
 
@@ -185,14 +185,19 @@ def _is_seed(value: Any) -> bool:
 
 
 def _is_config(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        type(each) is not int or abs(each) <= LARGEST_SETTING for each in value.values()
-    )
+    return isinstance(value, dict) and _is_small(value)
+
+
+def _is_small(value: Any) -> bool:
+    """Whether no number in a value, however deep, is above `LARGEST_SETTING`; `parse_json` has limited the depth."""
+    if isinstance(value, dict | list):
+        return all(_is_small(each) for each in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, int | float) or abs(value) <= LARGEST_SETTING
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "method": (_is_text, "the name of a method"),
-    "config": (_is_config, f"a table of settings, whole numbers up to {LARGEST_SETTING}"),
+    "config": (_is_config, f"a table of settings, numbers up to {LARGEST_SETTING}"),
     "classes": (_are_classes, f"a list of 1 to {MOST_CLASSES} names of 1 to {LONGEST_NAME} characters"),
     "fingerprint": (_is_text, "the fingerprint of a model"),
     "seed": (_is_seed, f"a whole number from 0 to {SEEDS.stop - 1}"),

@@ -221,6 +221,28 @@ def test_hostile_folders_of_language_models(
     assert not opened
 
 
+DEEP: list[tuple[dict[str, Any], str]] = [
+    ({"a": [[{"auto_map": {"A": "b.C"}}]]}, "names code (auto_map)"),
+    ({"a": {"b": [{"c": [[{"trust_remote_code": 1}]]}]}}, "names code (trust_remote_code)"),
+    ({"vocab_file": [["/etc/passwd"]]}, "vocab_file names a file outside"),
+    ({"vocab_file": {"a": {"b": "/etc/passwd"}}}, "vocab_file names a file outside"),
+    ({"a": [[{"merges_files": [{"b": "../x"}]}]]}, "merges_files names a file outside"),
+    ({"_attn_implementation_internal": "org/kernel"}, "names code of a hub"),
+    ({"a": [{"experts_implementation_x": [{"": ["org/kernel"]}]}]}, "names code of a hub"),
+    ({"layers": [[10**9]]}, "layers is 1000000000; at most 1000"),
+    ({"layers": 1e9}, "at most 1000"),
+    ({"a": [[{"depth": [[-2000.0]]}]]}, "depth is -2000.0; at most 1000"),
+    ({"width": [[2e9]]}, "at most 1000000000"),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), DEEP, ids=str)
+def test_settings_are_checked_at_any_depth(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(VlpromptError) as caught:
+        check_settings(settings, "config.json")
+    assert expected in str(caught.value)
+
+
 def test_links_out_of_a_folder_are_refused(clip_folder: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
     folder = copy(clip_folder, "open_clip_config.json", lambda *_: None)
     weights = folder / "open_clip_model.safetensors"
@@ -231,8 +253,10 @@ def test_links_out_of_a_folder_are_refused(clip_folder: Path, copy: Callable[...
     shutil.move(tmp_path / "elsewhere", folder / "weights")
     weights.symlink_to("weights")
     load_clip(f"local-dir:{folder}")
-    (folder / "data").symlink_to(tmp_path)  # a folder, which no library reads
+    (folder / "data").symlink_to(folder)
     load_clip(f"local-dir:{folder}")
+    (folder / "more").symlink_to(tmp_path)
+    assert "more is a link to a place outside" in refused(load_clip, folder)
 
 
 def test_snapshots_of_the_hub_are_links_to_their_blobs(lm_folder: Path, tmp_path: Path) -> None:
@@ -273,7 +297,7 @@ def test_settings_of_ordinary_models_pass(lm_folder: Path) -> None:
         "name_or_path": "/mnt/models/x",
         "model_max_length": 10**30,
     }
-    check_settings({**legacy, "tokenizer_file": None, "rope_theta": 10**6, "attn_implementation": "sdpa"}, "")
+    check_settings({**legacy, "tokenizer_file": None, "rope_theta": 3.6e9, "attn_implementation": "sdpa"}, "")
     check_settings({"metadata": {"total_size": 10**12}, "weight_map": {"layers.0": "model-1-of-2.safetensors"}}, "")
 
 

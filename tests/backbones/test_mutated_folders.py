@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fuzz import mutate_bytes, mutate_json_file
+from benchmarks.fuzz.mutations import mutate_bytes, mutate_json_file
 from tests.backbones.test_folder_checks import clip_folder, lm_folder, timm_folder
 from vlprompt.backbones.lm_loading import load_lm
 from vlprompt.backbones.loading import load_backbone

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import vlprompt as vp
-from benchmarks.fuzz import mutate_json
+from benchmarks.fuzz.mutations import mutate_json
 from vlprompt import checkpoint
 from vlprompt.backbones.saved import saved_backbone
 from vlprompt.commands.prompts import PromptOptions
@@ -65,6 +65,9 @@ FIELDS: list[tuple[str, Any]] = [
     ("config", []),
     ("config", None),
     ("config", {"n_ctx": 10**9}),
+    ("config", {"n_ctx": 1e9}),
+    ("config", {"layers": [[1, 10**9]]}),
+    ("config", {"layers": {"a": [-1e9]}}),
     ("config", {"n_ctx": "four"}),
     ("config", {"n_ctx": -1}),
     ("config", {"nothing": 1}),

@@ -1,6 +1,6 @@
 """Checks of a model's folder before a library reads it: it runs no code and opens no file outside of the folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ RUNS_CODE = ("auto_map", "trust_remote_code", "custom_pipelines", "custom_genera
 FILE_NAMES = ("checkpoint_path", "bpe_path", "base_model_name_or_path", "weight_map")
 UNUSED = ("special_tokens_map_file",)  # often the path of the author's machine, and never opened
 TOKENIZER_OPTIONS = ("clean", "strip_sep_token", "language", "additional_special_tokens", "reduction_mask")
-# The largest whole numbers by a part of the key, the first that fits; memory_limit.py bounds their products.
-LARGEST = {"total_": 2**63, "max_length": 2**200, "layers": 1000, "depth": 1000, "image_size": 4096, "img_size": 4096}
+# The largest numbers by a part of the key, the first that fits; memory_limit.py bounds their products.
+LARGEST = {"total_": 2**63, "theta": 2**63, "max_length": 2**200}
+LARGEST |= {"layers": 1000, "depth": 1000, "image_size": 4096, "img_size": 4096}
 LARGEST_OTHER = 1_000_000_000
 
 
@@ -22,14 +23,16 @@ def check_folder(folder: Path) -> None:
     """Check all files of a folder that libraries may read.
 
     Raises:
-        VlpromptError: A file is no regular file or a link to a place outside the folder; or a configuration names code
-            or files elsewhere, asks for absurd sizes, or is damaged.
+        VlpromptError: A file is no regular file, or a file or a folder is a link to a place outside; or a configuration
+            names code or files elsewhere, asks for absurd sizes, or is damaged.
     """
     templates = folder / "additional_chat_templates"
     for path in (*_entries(folder), *_entries(templates)):
         refuse_special(path)
-        if path.is_symlink() and not (path.is_dir() and path != templates) and not _is_inside(path, folder):
-            raise VlpromptError(f"{path} is a link to a place outside of its folder; copy the file itself.")
+        if path.is_symlink() and not _is_inside(path, folder):
+            raise VlpromptError(
+                f"{path} is a link to a place outside of its folder; copy what it leads to, or remove it."
+            )
     if (folder / "adapter_config.json").exists():
         raise VlpromptError(f"{folder} is an adapter for another model; merge it into the model and save that.")
     for path in folder.glob("*.json"):
@@ -45,16 +48,19 @@ def check_settings(settings: Any, where: str) -> None:
     """
     if not isinstance(settings, dict):
         raise VlpromptError(f"{where} is not a table of settings, but {type(settings).__name__}.")
-    for key, value in _pairs(settings):
+    for keys, value in _values(settings):
+        key = keys[-1]
         if key in RUNS_CODE and value:
             raise VlpromptError(f"{where} names code ({key}), which is never run; remove {key} from it.")
-        if key.endswith("_implementation") and not all(_is_plain(name) for name in _texts(value)):
-            raise VlpromptError(f"{where}: {key} names code of a hub ({value}), which is never run; remove {key}.")
-        if _names_files(key) and not all(_is_plain(name) for name in _texts(value)):
-            raise VlpromptError(f"{where}: {key} names a file outside of the folder ({value}); remove {key}.")
-        largest = next((most for part, most in LARGEST.items() if part in key), LARGEST_OTHER)
-        if any(abs(number) > largest for number in _sizes(value)):
-            raise VlpromptError(f"{where}: {key} is {str(value)[:60]}; at most {largest} is allowed.")
+        if isinstance(value, str) and not _is_plain(value):
+            if key := next((each for each in keys if "_implementation" in each), ""):
+                raise VlpromptError(f"{where}: {key} names code of a hub ({value}), which is never run; remove {key}.")
+            if key := next((each for each in keys if _names_files(each)), ""):
+                raise VlpromptError(f"{where}: {key} names a file outside of the folder ({value}); remove {key}.")
+        if isinstance(value, int | float):
+            largest = next((most for part, most in LARGEST.items() if part in key), LARGEST_OTHER)
+            if abs(value) > largest:
+                raise VlpromptError(f"{where}: {key} is {str(value)[:60]}; at most {largest} is allowed.")
 
 
 def check_open_clip(config: Any, where: str, folder: Path | None = None) -> None:
@@ -139,31 +145,21 @@ def _check_repository(name: Any, where: str) -> None:
         raise UsageError(f"{where} uses the tokenizer of another repository ({str(name)[:100]}); download both.")
 
 
-def _pairs(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, however deep; `parse_json` has limited the depth."""
-    for key, value in settings.items():
-        yield key, value
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, dict):
-                yield from _pairs(inner)
+def _values(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value below a value, however deep, with the keys that lead to it; `parse_json` has limited the depth."""
+    if isinstance(value, dict):
+        inside = [((*keys, key), inner) for key, inner in value.items()]
+    else:
+        inside = [(keys, inner) for inner in value] if isinstance(value, list) else []
+    for path, inner in inside:
+        yield path, inner
+        yield from _values(inner, path)
 
 
 def _names_files(key: str) -> bool:
     return (key.endswith(("file", "files")) or key in FILE_NAMES) and key not in UNUSED
 
 
-def _texts(value: Any) -> list[str]:
-    """The texts in a value: itself, those of a list, or those of a table."""
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
-
-
 def _is_plain(name: str) -> bool:
     """Whether a name has no folder and no address in it."""
     return not any(part in name for part in ("/", "\\", ":", ".."))
-
-
-def _sizes(value: Any) -> list[int]:
-    """The whole numbers in a value or a flat list."""
-    values = value if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, int)]

@@ -159,7 +159,7 @@ def open_texts(what: str, root: Path | str | None = None, **options: Any) -> Tas
 
 
 def _root(root: Path | str) -> Path:
-    return Path(root or os.environ.get("VLPROMPT_DATA") or "data").expanduser()
+    return path_of(root or os.environ.get("VLPROMPT_DATA") or "data")
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def read_paper(path: str | Path) -> tuple[Published, ...]:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise VlpromptError(f"{path} could not be read ({error.strerror}); check the path.") from error
-    except ValueError as error:  # no TOML, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise VlpromptError(f"{path} is not TOML: {str(error).splitlines()[0]}.") from error
     try:
         _check(content, "published numbers", {"evidence": dict, "table": list}, {})

@@ -43,6 +43,7 @@ def test_fields_and_blanks_are_counted() -> None:
         ("{text} {mask:2}", 8, "{mask} takes no option"),
         ("{soft} {text} {mask}", 1, "the number of soft tokens"),
         ("{text} {soft:0} {mask}", 8, "the number of soft tokens"),
+        ("{text} {soft:" + "1" * 5000 + "} {mask}", 8, "soft tokens are too many"),
         ("{a}{sep}{b}{sep}{mask}", 12, "a second {sep}"),
     ],
 )

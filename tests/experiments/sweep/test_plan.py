@@ -135,3 +135,25 @@ def test_mistakes_are_one_line(change: str, message: str, tmp_path: Path) -> Non
     assert message in str(caught.value)
     assert str(caught.value).startswith("grid.toml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (f"seeds = {list(range(10))}\n[vary]\ncoop.n_ctx = {list(range(1, 20))}", "at most 90 runs"),
+        ("[vary]\n" + "\n".join(f"train.{n} = {list(range(99))}" for n in ("lr", "epochs")), "9801 combinations"),
+        ("protocol = 'test_time'\ntask = 'digits'\nlearners = ['tpt']\nshards = 1000000000", "at most 90 runs"),
+    ],
+)
+def test_a_sweep_of_too_many_runs_is_refused(
+    tmp_path: Path, more: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlprompt.experiments.sweep.plan.MOST_RUNS", 90)
+    head = "" if "protocol" in more else "protocol = 'few_shot'\ntask = 'digits'\nlearners = ['coop']\nshots = [1]\n"
+    with pytest.raises(UsageError, match=expected):
+        labels(tmp_path, head + more)
+
+
+def test_lists_that_are_nested_too_deeply_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not TOML that can be read"):
+        labels(tmp_path, f"a = {'[' * 5000}")

@@ -155,6 +155,8 @@ def _slot(text: str, column: int, match: re.Match[str], spaced: bool) -> Templat
         given = (option or "").strip()
         if not given or given == "0":
             _fail(text, column, "give the number of soft tokens, or words to start from: {soft:4}, {soft:it was}")
+        if given.isdecimal() and len(given) > 6:
+            _fail(text, column, f"{given[:20]} soft tokens are too many; no model reads a million")
         count = int(given) if given.isdecimal() else 0
         return TemplatePart("soft", column, "" if count else given, count, spaced)
     if option not in (None, "whole"):

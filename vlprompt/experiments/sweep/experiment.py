@@ -217,7 +217,7 @@ def mistakes_in(path: Path) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last one: lists that are nested too deeply
         raise UsageError(f"{path.name} is not TOML that can be read: {str(error).splitlines()[0]}.") from error
     except TypeError as error:  # a required key is missing
         raise UsageError(f"{path.name}: {str(error).replace('Experiment.__init__() ', '')}.") from error

@@ -6,11 +6,12 @@ above all tables, and its own instead of some.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vlprompt import methods
 from vlprompt.config import make_config
@@ -31,6 +32,8 @@ from vlprompt.experiments.sweep.experiment import (
     toml,
 )
 
+T = TypeVar("T")
+MOST_RUNS = 30_000  # of a sweep; more are a mistake, and making them would fill the memory
 AXES = ("backbone", "task", "protocol")  # outermost first: neighbours share a model, then data
 
 
@@ -80,13 +83,22 @@ def read_sweep(path: Path) -> list[Experiment]:
         whole = [common] if common.keys() >= {"protocol", "task", "learners"} or not parts else []
         merged = [*whole, *(_merged(common, part) for part in parts)]
         everybody = {owner for part in merged for owner in _owners(part)}
-        return [each for part in merged for each in _experiments(_without(part, everybody - _owners(part)))]
+        grids = (_without(part, everybody - _owners(part)) for part in merged)
+        return list(_limited(each for own in grids for each in _experiments(own)))
 
 
 def units(experiments: Sequence[Experiment]) -> list[Unit]:
-    """The single runs of some experiments, each once."""
-    found = [unit for experiment in experiments for unit in _units(experiment)]
+    """The single runs of some experiments, each once; UsageError where there are more than `MOST_RUNS`."""
+    found = _limited(unit for experiment in experiments for unit in _units(experiment))
     return list({unit.identity: unit for unit in found}.values())
+
+
+def _limited(found: Iterable[T]) -> Iterator[T]:
+    """What is found, up to `MOST_RUNS`; UsageError where there is more."""
+    for number, each in enumerate(found):
+        if number == MOST_RUNS:
+            raise UsageError(f"a sweep has at most {MOST_RUNS} runs; this one has more: divide it into several files.")
+        yield each
 
 
 def _merged(common: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +171,8 @@ def _varied(vary: object) -> Iterator[dict[str, dict[str, Any]]]:
     axes = [(owner, name, values) for owner, own in vary.items() for name, values in own.items()]
     if wrong := [f"{owner}.{name}" for owner, name, values in axes if not (isinstance(values, list) and values)]:
         raise UsageError(f"vary.{wrong[0]} must be a list of values.")
+    if (points := math.prod(len(values) for _, _, values in axes)) > MOST_RUNS:
+        raise UsageError(f"vary has {points} combinations; a sweep has at most {MOST_RUNS} runs.")
     for point in product(*(values for _, _, values in axes)):
         settings: dict[str, dict[str, Any]] = {}
         for (owner, name, _), value in zip(axes, point, strict=True):

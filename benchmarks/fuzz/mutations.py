@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import tomllib
 from typing import Any
 
 # Values that are seldom expected: other types, bounds, addresses, control characters, half of a surrogate pair.
@@ -76,6 +77,39 @@ def mutate_json_file(rng: random.Random, data: bytes) -> bytes:
     if rng.randrange(4) == 0:
         return mutate_bytes(rng, data)
     return json.dumps(mutate_json(rng, json.loads(data))).encode()
+
+
+def mutate_json_lines(rng: random.Random, data: bytes) -> bytes:
+    """JSON lines, at least one of them changed."""
+    lines = data.splitlines()
+    certain = rng.randrange(len(lines))
+    changed = (mutate_json_file(rng, x) if at == certain or rng.randrange(4) == 0 else x for at, x in enumerate(lines))
+    return b"\n".join(changed) + b"\n"
+
+
+def mutate_text(rng: random.Random, text: str) -> str:
+    """A text, changed as bytes or, in a quarter of the cases, replaced in a part by one of `VALUES`."""
+    if rng.randrange(4):
+        return mutate_bytes(rng, text.encode()).decode(errors="surrogateescape")
+    start = rng.randrange(len(text) + 1)
+    value = rng.choice(VALUES)
+    return f"{text[:start]}{value if isinstance(value, str) else json.dumps(value)}{text[start + rng.randrange(4) :]}"
+
+
+def mutate_toml(rng: random.Random, data: bytes) -> bytes:
+    """A file of TOML, changed as a value or, in a quarter of the cases, as bytes."""
+    if rng.randrange(4) == 0:
+        return mutate_bytes(rng, data)
+    changed = mutate_json(rng, tomllib.loads(data.decode()))
+    lines = changed.items() if isinstance(changed, dict) else [("a", changed)]
+    return "\n".join(f"{json.dumps(key)} = {_toml(value)}" for key, value in lines).encode()
+
+
+def _toml(value: Any) -> str:
+    """A value in one line of TOML."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(inner)}' for key, inner in value.items())}}}"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
