@@ -27,8 +27,7 @@ def run(
     Args:
         options: Data, frozen model and output folder.
         learners: Methods to train on one task after another. linear and full are plain sequential fine-tuning.
-        masked: Methods to train likewise, with a softmax over the current task's classes only. vpt is one prompt for
-            all tasks.
+        masked: Methods to train likewise, with a softmax over the current task's classes only.
         joint: Methods to train on all tasks at once, the upper bound.
         tasks: Number of groups of classes, one per task.
         domains: Make one task of each domain instead, for data sets of several domains.
@@ -59,5 +58,4 @@ def run(
         seeds=seeds,
     )
     done = print_results(results, options, "continual")
-    if plot is not None:
-        print_plots(draw_continual(done, plot), quiet=options.json)
+    print_plots(draw_continual(done, plot) if plot else (), quiet=options.json)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from vlprompt.backbones.matmul import fast_matmul
 from vlprompt.data import feed
 from vlprompt.data.batches import Batches
 from vlprompt.data.features import FeatureStore
+from vlprompt.data.identity import Contents
 from vlprompt.data.task import Task
 from vlprompt.errors import UsageError, out_of_memory, warn
 from vlprompt.learner import PromptLearner
@@ -46,8 +48,7 @@ def fit(
         val: Held-out batches for methods that choose something on them; a task has its own.
         store: Where features of frozen encoders are stored; the user's cache by default.
         callbacks: Called after every epoch with its loss, its learning rate and the share of time spent on waiting.
-        state: A file for the state of an unfinished run. If it exists, training continues after its last epoch and ends
-            in the same bytes as an uninterrupted run; it is deleted at the end.
+        state: A file from which an interrupted run continues, to the same bytes as without; deleted at the end.
         workers: Processes that decode images.
         processes: The processes that train this learner together, all of them with the same arguments.
 
@@ -56,15 +57,12 @@ def fit(
         VlpromptError: The loss is not finite, memory runs out, or `state` belongs to another run.
     """
     began = time.perf_counter()
-    _check(learner, data, config)
-    processes.check(learner)
+    _check(learner, data, config, processes)
     if not learner.needs.trains:
         return TrainReport((), 0.0, 0, 0)
     batches, known, own_val = _batches(learner, data, config, store, workers)
-    learner.train()
-    learner.prepare(known or batches, own_val or val)
-    split = data.split_hash if isinstance(data, Task) else ""
-    run = Run(learner, config, batches, split, Path(state) if state else None, processes)
+    learner.train().prepare(known or batches, own_val or val)
+    run = Run(learner, config, batches, _identity(data, store, state), Path(state) if state else None, processes)
     for epoch in run.epochs():
         with random_state(run.stream(epoch), learner.backbone.device), out_of_memory(run.advice):
             for step, batch in enumerate(islice(batches.epoch(epoch), run.steps_left(epoch))):
@@ -81,13 +79,21 @@ def fit(
     return run.report(time.perf_counter() - began)
 
 
-def _check(learner: PromptLearner[Any, Any], data: Task | Batches, config: TrainConfig) -> None:
-    """Raise UsageError for arguments of another kind; warn where there is nothing to learn."""
+def _check(learner: PromptLearner[Any, Any], data: Task | Batches, config: TrainConfig, processes: Processes) -> None:
+    """Raise UsageError for arguments that do not fit; warn where there is nothing to learn."""
     check_arguments("fit", learner, data)
     if not isinstance(config, TrainConfig):
         raise UsageError(f"fit: config is a {type(config).__name__}; give a TrainConfig, as vp.TrainConfig(epochs=50).")
     if len(learner.classes) == 1:
         warn("there is a single class, so every answer is that class and nothing can be learned; give two or more.")
+    processes.check(learner)
+
+
+def _identity(data: Task | Batches, store: FeatureStore | None, state: str | Path | None) -> str:
+    """What identifies the training examples of a run that may be interrupted; batches have no identity."""
+    if not state or not isinstance(data, Task):
+        return ""
+    return Contents(store or FeatureStore()).split_hash(replace(data, test=()))
 
 
 def _batches(
