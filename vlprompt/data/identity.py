@@ -49,9 +49,9 @@ class Contents:
     def warn_of_leaks(self, train: Task, test: Task) -> None:
         """Warn once of a user's images if a run is tested on some that it is trained on, under whatever names.
 
-        Of texts, the reader has warned.
+        Of texts, the reader has warned. With several domains, learning from the target's images may be the point.
         """
-        if train.dataset or test.dataset or test.words or test.name in self._leaks:
+        if train.dataset or test.dataset or test.words or test.domains or test.name in self._leaks:
             return
         if shared := shared_examples(self.of(train.images, train.train), self.of(test.images, test.test)):
             self._leaks.add(test.name)

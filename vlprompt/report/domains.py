@@ -13,7 +13,7 @@ def pairs_table(results: Iterable[Result], form: str = "terminal", *, protocol: 
     """A row for each pair of domains (or each domain left out) and for their average, a column for each learner.
 
     The average is computed within each seed, and its interval over seeds. Cells show the mean over classes where this
-    is the data set's metric (VisDA-17), else top-1. Where no target has labels, a line states this.
+    is the data set's metric (VisDA-17), else top-1. Where no test example has a label, a line states this.
     The protocol is "domain_adaptation" or "leave_one_out".
     """
     found = [run for runs in by_task(results, protocol).values() for run in runs]

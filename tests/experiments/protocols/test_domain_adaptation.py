@@ -78,7 +78,7 @@ def test_a_target_without_labels_is_predicted(runner: Runner, domains: vp.Task) 
     assert lines[0] == "image,class,probability"
     assert len(lines) == 1 + 60
     assert all(line.split(",")[1] in domains.classes and 0 < float(line.split(",")[2]) <= 1 for line in lines[1:])
-    assert "no target has labels" in tables.pairs_table([found])
+    assert "no test example has a label" in tables.pairs_table([found])
     with pytest.warns(VlpromptWarning):
         every = list(domain_adaptation.run(runner, blind, specs("zero_shot")))
     assert len(every) == 4, "a domain without labels is no source"
